@@ -1,0 +1,23 @@
+include(CMakePackageConfigHelpers)
+
+set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/fewbits)
+
+install(TARGETS fewbits EXPORT fewbits
+        ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
+        LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
+        INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(DIRECTORY include/fewbits ${PROJECT_BINARY_DIR}/include/fewbits
+        DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
+install(EXPORT fewbits NAMESPACE fewbits:: DESTINATION ${package_dir} FILE fewbits-targets.cmake)
+
+# Before version 1.0 a minor version may change the interface.
+write_basic_package_version_file(fewbits-config-version.cmake COMPATIBILITY SameMinorVersion)
+install(FILES cmake/fewbits-config.cmake cmake/dependencies.cmake
+              ${CMAKE_CURRENT_BINARY_DIR}/fewbits-config-version.cmake
+        DESTINATION ${package_dir})
+
+install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
+
+if(FEWBITS_BUILD_PROGRAM AND TARGET fewbits_program)
+  install(TARGETS fewbits_program RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+endif()

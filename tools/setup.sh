@@ -1,0 +1,133 @@
+#!/usr/bin/env bash
+# Installs what fewbits needs on Debian or Ubuntu, and makes .venv with the Python parts. Does nothing, and asks no
+# network, when all is there.
+#   tools/setup.sh          packages and .venv
+#   tools/setup.sh data     only the data sets of the demo and the tests
+# FEWBITS_SKIP_PACKAGES=1: the packages are there under other names; only .venv is made.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+data_packages=(dataset-fashion-mnist)
+packages=(
+  g++ make cmake ninja-build pkg-config
+  python3 python3-venv
+  libzstd-dev libxxhash-dev                                     # the library
+  libeigen3-dev libopenblas-serial-dev libtbb-dev zlib1g-dev    # the harness
+  libcli11-dev nlohmann-json3-dev libzip-dev                    # the program
+  libgtest-dev libbenchmark-dev clang                           # tests
+  "${data_packages[@]}"
+)
+
+say() { printf '%s\n' "setup: $*"; }
+
+fail() {
+  printf '%s\n' "setup: $1" "${@:2}" >&2
+  exit 1
+}
+
+installed() { [[ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" == installed ]]; }
+
+has_candidate() { apt-cache policy "$1" 2>/dev/null | grep -q 'Candidate: [0-9]'; }
+
+# clang finds libFuzzer and the sanitizers only in the runtime of its own version.
+has_clang_runtime() {
+  local resources
+  resources=$(clang++ -print-resource-dir 2>/dev/null) || return 1
+  compgen -G "$resources/lib/*/libclang_rt.fuzzer*.a" >/dev/null
+}
+
+missing_packages() {
+  local package
+  for package in "${packages[@]}"; do
+    installed "$package" || printf '%s\n' "$package"
+  done
+}
+
+has_botan() { installed libbotan-3-dev || installed libbotan-2-dev; }
+
+apt() {
+  local as_root=()
+  [[ $EUID -eq 0 ]] || as_root=(sudo)
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 "$@"
+}
+
+install_packages() {
+  local missing
+  mapfile -t missing < <(missing_packages)
+  if ((${#missing[@]} == 0)) && has_botan && has_clang_runtime; then
+    return
+  fi
+  if ((EUID != 0)) && ! command -v sudo >/dev/null; then
+    fail "packages are missing, and installing them needs root or sudo. As root:" \
+      "  apt-get install --no-install-recommends ${missing[*]} libbotan-2-dev libclang-rt-dev"
+  fi
+  say "reading the package lists"
+  apt update -qq || fail "apt-get update failed"
+  if ! has_botan; then
+    if has_candidate libbotan-3-dev; then missing+=(libbotan-3-dev); else missing+=(libbotan-2-dev); fi
+  fi
+  install_listed "${missing[@]}"
+  if ! has_clang_runtime; then
+    local major
+    major=$(clang++ -dumpversion | cut -d. -f1)
+    install_listed "libclang-rt-$major-dev"
+    has_clang_runtime || fail "clang $major has no libFuzzer: no libclang_rt.fuzzer*.a in $(clang++ -print-resource-dir)"
+  fi
+}
+
+install_listed() {
+  (($#)) || return 0
+  say "installing $*"
+  apt install -y -qq --no-install-recommends "$@" || fail "apt-get could not install: $*"
+}
+
+require_debian() {
+  command -v apt-get >/dev/null && command -v dpkg-query >/dev/null && return
+  fail "this system has no apt-get: only Debian and Ubuntu are set up by themselves." \
+    "Install these by your system's own means, then call make with FEWBITS_SKIP_PACKAGES=1:" \
+    "  g++ 11 or newer, cmake 3.22 or newer, ninja or make, pkg-config, python 3.9 or newer with venv" \
+    "  for the library: zstd, xxHash" \
+    "  for the program: Eigen 3, OpenBLAS without threads, oneTBB, zlib, CLI11, nlohmann-json, libzip, Botan 2 or 3" \
+    "  for the tests:   GoogleTest, Google Benchmark, clang with libFuzzer and its sanitizers" \
+    "  for the demo:    Fashion-MNIST in /usr/share/datasets/fashion-mnist (or name its folder with --data)"
+}
+
+make_venv() {
+  local want
+  want=$(cat python/requirements.txt tools/setup.sh | sha256sum)
+  if [[ -x .venv/bin/python && "$(cat .venv/stamp 2>/dev/null)" == "$want" ]] && .venv/bin/python -c ''; then
+    return
+  fi
+  say "making .venv"
+  rm -rf .venv
+  # Debian's, where there is one: another python3 earlier in PATH may come without venv.
+  local python=/usr/bin/python3
+  [[ -x $python ]] || python=python3
+  "$python" -m venv .venv || fail "$python cannot make a virtual environment"
+  say "installing $(grep -v '^#' python/requirements.txt | tr '\n' ' ')into .venv"
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement python/requirements.txt ||
+    fail "pip could not install python/requirements.txt; is PyPI reachable?"
+  printf '%s\n' "$want" >.venv/stamp
+}
+
+case "${1:-all}" in
+  data)
+    packages=("${data_packages[@]}")
+    require_debian
+    mapfile -t missing < <(missing_packages)
+    if ((${#missing[@]})); then
+      say "reading the package lists"
+      apt update -qq || fail "apt-get update failed"
+      install_listed "${missing[@]}"
+    fi
+    dpkg-query -L "${data_packages[@]}" | grep '\.gz$' | grep -v /doc/
+    ;;
+  all)
+    if [[ "${FEWBITS_SKIP_PACKAGES:-0}" != 1 ]]; then
+      require_debian
+      install_packages
+    fi
+    make_venv
+    ;;
+  *) fail "unknown part \"$1\": data, or nothing" ;;
+esac
