@@ -51,18 +51,29 @@ apt() {
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 "$@"
 }
 
+require_root() {
+  if ((EUID != 0)) && ! command -v sudo >/dev/null; then
+    fail "packages are missing, and installing them needs root or sudo. As root:" \
+      "  apt-get install --no-install-recommends $1"
+  fi
+}
+
+refresh_lists() {
+  say "reading the package lists"
+  apt update -q || fail "apt-get update failed"
+}
+
 install_packages() {
   local missing
   mapfile -t missing < <(missing_packages)
   if ((${#missing[@]} == 0)) && has_botan && has_clang_runtime; then
     return
   fi
-  if ((EUID != 0)) && ! command -v sudo >/dev/null; then
-    fail "packages are missing, and installing them needs root or sudo. As root:" \
-      "  apt-get install --no-install-recommends ${missing[*]} libbotan-2-dev libclang-rt-dev"
-  fi
-  say "reading the package lists"
-  apt update -qq || fail "apt-get update failed"
+  local others=()
+  has_botan || others+=("libbotan-2-dev (or libbotan-3-dev)")
+  has_clang_runtime || others+=("libclang-rt-dev (of clang's version)")
+  require_root "${missing[*]} ${others[*]}"
+  refresh_lists
   if ! has_botan; then
     if has_candidate libbotan-3-dev; then missing+=(libbotan-3-dev); else missing+=(libbotan-2-dev); fi
   fi
@@ -78,7 +89,7 @@ install_packages() {
 install_listed() {
   (($#)) || return 0
   say "installing $*"
-  apt install -y -qq --no-install-recommends "$@" || fail "apt-get could not install: $*"
+  apt install -y -q --no-install-recommends "$@" || fail "apt-get could not install: $*"
 }
 
 require_debian() {
@@ -116,8 +127,8 @@ case "${1:-all}" in
     require_debian
     mapfile -t missing < <(missing_packages)
     if ((${#missing[@]})); then
-      say "reading the package lists"
-      apt update -qq || fail "apt-get update failed"
+      require_root "${missing[*]}"
+      refresh_lists
       install_listed "${missing[@]}"
     fi
     dpkg-query -L "${data_packages[@]}" | grep '\.gz$' | grep -v /doc/

@@ -1,0 +1,57 @@
+# Build, demo and tests. CMake does the building: this file adds the set-up and the names of the usual jobs.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+# Debian's tools before others of the same names (a cmake or ninja from pip, a python3 from pyenv).
+export PATH := /usr/bin:/bin:$(PATH)
+
+JOBS ?= $(shell nproc)
+PREFIX ?= /usr/local
+OUT ?= out/demo
+
+.PHONY: help
+help: ## this list
+	@printf 'make TARGET, where TARGET is one of\n\n'
+	@sed -n 's/^\([a-z-]*\):.* ## \(.*\)/  \1\t\2/p' Makefile | expand -t 12
+
+.PHONY: setup
+setup: ## install what is missing: Debian packages, .venv
+	@tools/setup.sh
+
+.PHONY: data
+data: ## install the data sets, and list their files
+	@tools/setup.sh data
+
+.PHONY: build
+build: setup ## set up and compile: build/release/fewbits
+	@tools/build.sh release $(JOBS)
+
+.PHONY: demo
+demo: build ## federated averaging on Fashion-MNIST, several plans side by side: a table and pictures in out/demo
+	build/release/fewbits train --config demo.toml --out $(OUT)
+	.venv/bin/python python/fewbits/plot.py $(OUT)
+
+.PHONY: test
+test: setup ## all tests: release, sanitizers, fuzzers, installed package
+	@tools/test.sh $(JOBS) release asan fuzz
+
+.PHONY: test-all
+test-all: setup ## the same in their long versions
+	@FEWBITS_LONG_TESTS=1 tools/test.sh $(JOBS) release asan fuzz
+
+.PHONY: asan
+asan: setup ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	@tools/test.sh $(JOBS) asan
+
+.PHONY: fuzz
+fuzz: setup ## the fuzzers, each for 20 seconds (FEWBITS_LONG_TESTS=1: 10 minutes)
+	@tools/test.sh $(JOBS) fuzz
+
+.PHONY: install
+install: build ## install library, headers and program under PREFIX (/usr/local)
+	cmake --install build/release --prefix $(PREFIX)
+
+.PHONY: clean
+clean: ## remove what was built; out/ and .venv stay
+	rm -rf build
