@@ -1,0 +1,102 @@
+"""The installed package, used from outside: install_test.py static|shared CMAKE BUILD_FOLDER COMPILER.
+
+Installs the library into an empty prefix, builds the project in consumer/ against nothing but that prefix, runs it, and
+compiles every installed header alone. `static` installs the build folder; `shared` makes a build of its own.
+"""
+
+import concurrent.futures
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+SOURCE = HERE.parent.parent
+
+# A consumer needs no pkg-config, and no environment that points to another fewbits.
+ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith(("CMAKE_PREFIX", "fewbits_", "PKG_CONFIG"))}
+ENVIRONMENT["PKG_CONFIG"] = "/bin/false"
+
+
+def run(*command, expect=0):
+    done = subprocess.run([str(c) for c in command], env=ENVIRONMENT, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if (done.returncode == 0) != (expect == 0):
+        sys.exit(f"{' '.join(map(str, command))}\nended with {done.returncode}:\n{done.stdout}")
+    return done.stdout
+
+
+def shared_build(cmake, folder, compiler):
+    run(cmake, "-S", SOURCE, "-B", folder, f"-DCMAKE_CXX_COMPILER={compiler}", "-DCMAKE_BUILD_TYPE=Release",
+        "-DBUILD_SHARED_LIBS=ON", "-DFEWBITS_BUILD_PROGRAM=OFF", "-DFEWBITS_BUILD_TESTS=OFF", "-DFEWBITS_WERROR=ON")
+    run(cmake, "--build", folder, "--parallel", os.cpu_count())
+
+
+def configure_consumer(cmake, compiler, prefix, folder, version, expect=0):
+    shutil.rmtree(folder, ignore_errors=True)
+    return run(cmake, "-S", HERE / "consumer", "-B", folder, f"-DCMAKE_CXX_COMPILER={compiler}",
+               "-DCMAKE_BUILD_TYPE=Release", f"-DCMAKE_PREFIX_PATH={prefix}", f"-DWANTED_VERSION={version}", expect=expect)
+
+
+def compile_alone(compiler, prefix, header):
+    """One header in a file of its own, warnings as errors; headers under c/ in C as well."""
+    include = f'#include "{header}"\n'
+    flags = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wpedantic", "-Werror", "-fsyntax-only", "-I", prefix / "include"]
+    languages = ["c++"] + (["c"] if header.parts[1] == "c" else [])
+    for language in languages:
+        standard = "-std=c++20" if language == "c++" else "-std=c99"
+        done = subprocess.run([str(c) for c in (compiler, standard, *flags, "-x", language, "-")], input=include, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        if done.returncode:
+            return f"{header} does not compile alone as {language}:\n{done.stdout}"
+    return None
+
+
+def main():
+    kind, cmake, build, compiler = sys.argv[1:]
+    scratch = pathlib.Path(build) / "tests" / f"install_{kind}"
+    prefix = scratch / "prefix"
+    shutil.rmtree(prefix, ignore_errors=True)
+
+    if kind == "shared":
+        build = scratch / "library"
+        shared_build(cmake, build, compiler)
+    run(cmake, "--install", build, "--prefix", prefix)
+
+    names = {path.name for path in prefix.rglob("*")}
+    library = "libfewbits.so" if kind == "shared" else "libfewbits.a"
+    for wanted in (library, "LICENSE", "version.h", "codec.h"):
+        if wanted not in names:
+            sys.exit(f"{wanted} is not installed under {prefix}")
+
+    consumer = scratch / "consumer"
+    cache = (SOURCE / "CMakeLists.txt").read_text().split("project(fewbits VERSION ")[1].split()[0]
+    major, minor, _ = cache.split(".")
+    for refused in (f"{major}.{int(minor) + 1}", f"{int(major) + 1}.0"):
+        output = configure_consumer(cmake, compiler, prefix, consumer, refused, expect=1)
+        if f'compatible with requested version "{refused}"' not in " ".join(output.split()):
+            sys.exit(f"version {refused} was refused for another reason:\n{output}")
+    configure_consumer(cmake, compiler, prefix, consumer, f"{major}.{minor}")
+    run(cmake, "--build", consumer)
+    output = run(consumer / "consumer")
+    print(output)
+    if f"fewbits {cache}, mean of 3 clients" not in output:
+        sys.exit("the consumer prints another version, or no mean")
+
+    include = prefix / "include"
+    headers = sorted(path.relative_to(include) for path in include.rglob("*.h"))
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        wrong = [e for e in pool.map(lambda h: compile_alone(compiler, prefix, h), headers) if e]
+    if wrong:
+        sys.exit("\n".join(wrong))
+    print(f"{len(headers)} headers compile alone")
+
+    if kind == "static":
+        program = prefix / "bin" / "fewbits"
+        if program.exists() and cache not in run(program, "--version"):
+            sys.exit(f"{program} --version does not say {cache}")
+
+
+if __name__ == "__main__":
+    main()
