@@ -10,6 +10,10 @@ add_library(fewbits_flags INTERFACE)
 # Without contraction: a multiply and an add fused on one CPU target and not on another give other frames.
 target_compile_options(fewbits_flags INTERFACE -Wall -Wextra -Wconversion -Wshadow -ffp-contract=off
                                                $<$<CONFIG:Release>:-O3>)
+# g++ 12 warns falsely where strings are joined by operator+ (GCC bug 105651).
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+  target_compile_options(fewbits_flags INTERFACE -Wno-restrict)
+endif()
 target_include_directories(fewbits_flags INTERFACE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR})
 
 if(FEWBITS_WERROR)

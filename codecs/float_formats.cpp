@@ -1,0 +1,106 @@
+#include "codecs/float_formats.h"
+
+#include <bit>
+#include <cmath>
+
+#include "kernels/kernels.h"
+
+namespace fewbits {
+namespace {
+
+struct Binary32 {
+  static constexpr std::uint64_t kSize = std::uint64_t{1} << 32;
+  static constexpr Traits kTraits{Unbiased::kAlways, 0.0, 1.0};
+  static constexpr const char* kRange = "3.4e38";
+  static std::uint32_t encode(float value) noexcept { return std::bit_cast<std::uint32_t>(value); }
+  static float decode(std::uint32_t bits) noexcept { return std::bit_cast<float>(bits); }
+};
+
+// Rounding to nearest is not unbiased, and below the smallest normal number has no relative bound. A value at most doubles.
+struct Binary16 {
+  static constexpr std::uint64_t kSize = 1u << 16;
+  static constexpr Traits kTraits{Unbiased::kNo, std::nullopt, 2.0};
+  static constexpr const char* kRange = "65504";
+  static std::uint32_t encode(float value) noexcept { return kernels::to_half(value); }
+  static float decode(std::uint32_t bits) noexcept { return kernels::from_half(static_cast<std::uint16_t>(bits)); }
+};
+
+struct BFloat16 {
+  static constexpr std::uint64_t kSize = 1u << 16;
+  static constexpr Traits kTraits{Unbiased::kNo, std::nullopt, 2.0};
+  static constexpr const char* kRange = "3.39e38";
+  static std::uint32_t encode(float value) noexcept { return kernels::to_bfloat(value); }
+  static float decode(std::uint32_t bits) noexcept { return kernels::from_bfloat(static_cast<std::uint16_t>(bits)); }
+};
+
+// Values as they are, in a format of fewer bits; a symbol is the pattern of one value.
+template <class Format>
+class FloatFormat final : public Quantizer {
+ public:
+  Traits traits(const InputTraits&) const override { return Format::kTraits; }
+  std::uint64_t alphabet_size() const noexcept override { return Format::kSize; }
+
+  void quantize(const StageContext&, std::span<const float> x, std::span<std::int32_t> symbols,
+                ByteWriter&) const override {
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      const std::uint32_t bits = Format::encode(x[i]);
+      if (!std::isfinite(Format::decode(bits)))
+        throw Error(Errc::kBadArgument, "value " + std::to_string(x[i]) + " is over the format's largest, " +
+                                            Format::kRange);
+      symbols[i] = static_cast<std::int32_t>(bits);
+    }
+  }
+
+  double check_symbols(std::span<const std::byte>, std::span<const std::int32_t> symbols) const override {
+    float most = 0;
+    for (const std::int32_t symbol : symbols) {
+      const float magnitude = std::abs(Format::decode(static_cast<std::uint32_t>(symbol)));
+      // The negated comparison is true for NaN as well, and NaN then stays.
+      if (!(magnitude <= most)) most = magnitude;
+      if (!std::isfinite(most)) throw Error(Errc::kMalformed, "a value is NaN or infinite");
+    }
+    return most;
+  }
+
+  void accumulate(const StageContext&, std::span<const std::byte>, std::span<const std::int32_t> symbols, double weight,
+                  std::span<double> sum) const noexcept override {
+    for (std::size_t i = 0; i < symbols.size(); ++i)
+      sum[i] += weight * static_cast<double>(Format::decode(static_cast<std::uint32_t>(symbols[i])));
+  }
+};
+
+template <class Format>
+std::unique_ptr<Quantizer> make(const Parameters&, std::size_t) {
+  return std::make_unique<FloatFormat<Format>>();
+}
+
+}  // namespace
+
+const StageDescriptor kF32{
+    .id = 5,
+    .name = "f32",
+    .summary = "values as they are: IEEE binary32",
+    .source = "IEEE 754-2019",
+    .parameters = {},
+    .make_quantizer = make<Binary32>,
+};
+
+const StageDescriptor kF16{
+    .id = 6,
+    .name = "f16",
+    .summary = "IEEE binary16, rounded to nearest; at most 65504 in magnitude",
+    .source = "IEEE 754-2019",
+    .parameters = {},
+    .make_quantizer = make<Binary16>,
+};
+
+const StageDescriptor kBf16{
+    .id = 7,
+    .name = "bf16",
+    .summary = "bfloat16, rounded to nearest: the upper half of binary32",
+    .source = "Intel, BFLOAT16 numerics definition, 2018",
+    .parameters = {},
+    .make_quantizer = make<BFloat16>,
+};
+
+}  // namespace fewbits

@@ -1,0 +1,181 @@
+#include "codecs/lowrank.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace fewbits {
+namespace {
+
+constexpr ParameterSpec kParameters[] = {
+    {.name = "rank", .type = ParameterType::kInteger, .min = 1, .max = 1 << 20,
+     .summary = "rows of the trained factor B in H = A·B; tensors with no more rows, and vectors, are trained whole"},
+};
+
+// A tensor seen as a matrix: first axis × all others.
+struct Matrix {
+  std::size_t offset;   // in the update
+  std::size_t rows;
+  std::size_t columns;
+  std::size_t rank;     // rows where the tensor is trained whole
+
+  bool whole() const noexcept { return rank == rows; }
+};
+
+Matrix as_matrix(const Tensor& tensor, std::size_t offset, std::size_t rank) noexcept {
+  const std::size_t elements = tensor.elements();
+  const std::size_t rows = tensor.shape.size() < 2 || elements == 0 ? elements : tensor.shape.front();
+  const std::size_t columns = rows == 0 ? 0 : elements / rows;
+  return {offset, rows, columns, tensor.shape.size() < 2 ? rows : std::min(rank, rows)};
+}
+
+// out += a · b, shapes [rows, inner] · [inner, columns]; row-major, one order of sums on every machine.
+void multiply_add(const float* a, const float* b, float* out, std::size_t rows, std::size_t inner, std::size_t columns) {
+  for (std::size_t i = 0; i < rows; ++i)
+    for (std::size_t k = 0; k < inner; ++k) {
+      const float factor = a[i * inner + k];
+      for (std::size_t j = 0; j < columns; ++j) out[i * columns + j] += factor * b[k * columns + j];
+    }
+}
+
+// out += aᵀ · b, shapes [rows, inner]ᵀ · [rows, columns].
+void multiply_transposed_add(const float* a, const float* b, float* out, std::size_t rows, std::size_t inner,
+                             std::size_t columns) {
+  for (std::size_t i = 0; i < rows; ++i)
+    for (std::size_t k = 0; k < inner; ++k) {
+      const float factor = a[i * inner + k];
+      for (std::size_t j = 0; j < columns; ++j) out[k * columns + j] += factor * b[i * columns + j];
+    }
+}
+
+// Solves (AᵀA) X = B in place for X (shape [rank, columns]) by Cholesky's decomposition.
+void solve_normal(const std::vector<float>& a, std::size_t rows, std::size_t rank, std::size_t columns,
+                  std::span<float> b) {
+  std::vector<double> gram(rank * rank, 0.0);
+  for (std::size_t i = 0; i < rows; ++i)
+    for (std::size_t p = 0; p < rank; ++p)
+      for (std::size_t q = 0; q <= p; ++q)
+        gram[p * rank + q] += static_cast<double>(a[i * rank + p]) * static_cast<double>(a[i * rank + q]);
+  for (std::size_t p = 0; p < rank; ++p) {
+    for (std::size_t q = 0; q <= p; ++q) {
+      double rest = gram[p * rank + q];
+      for (std::size_t k = 0; k < q; ++k) rest -= gram[p * rank + k] * gram[q * rank + k];
+      // Columns of A that depend on others leave nothing; the floor sends their part to (nearly) zero.
+      gram[p * rank + q] = p == q ? std::sqrt(std::max(rest, 1e-9)) : rest / gram[q * rank + q];
+    }
+  }
+  std::vector<double> x(rank);
+  for (std::size_t j = 0; j < columns; ++j) {
+    for (std::size_t p = 0; p < rank; ++p) {
+      double rest = b[p * columns + j];
+      for (std::size_t k = 0; k < p; ++k) rest -= gram[p * rank + k] * x[k];
+      x[p] = rest / gram[p * rank + p];
+    }
+    for (std::size_t p = rank; p-- > 0;) {
+      double rest = x[p];
+      for (std::size_t k = p + 1; k < rank; ++k) rest -= gram[k * rank + p] * x[k];
+      x[p] = rest / gram[p * rank + p];
+    }
+    for (std::size_t p = 0; p < rank; ++p) b[p * columns + j] = static_cast<float>(x[p]);
+  }
+}
+
+class LowRankSubspace final : public Subspace {
+ public:
+  struct Block {
+    Matrix matrix;
+    std::size_t free_offset;
+    std::vector<float> factor;   // A, shape [rows, rank]; empty where the tensor is trained whole
+  };
+
+  explicit LowRankSubspace(std::vector<Block> blocks) : blocks_(std::move(blocks)) {}
+
+  void expand_add(std::span<const float> free, std::span<float> update) const override {
+    for (const auto& [m, free_offset, a] : blocks_) {
+      const float* b = free.data() + free_offset;
+      float* h = update.data() + m.offset;
+      if (m.whole())
+        for (std::size_t i = 0; i < m.rows * m.columns; ++i) h[i] += b[i];
+      else
+        multiply_add(a.data(), b, h, m.rows, m.rank, m.columns);
+    }
+  }
+
+  void pull_back(std::span<const float> gradient, std::span<float> free) const override {
+    for (const auto& [m, free_offset, a] : blocks_) {
+      const float* g = gradient.data() + m.offset;
+      const auto b = free.subspan(free_offset, m.rank * m.columns);
+      if (m.whole()) {
+        std::copy_n(g, b.size(), b.begin());
+      } else {
+        std::ranges::fill(b, 0.0f);
+        multiply_transposed_add(a.data(), g, b.data(), m.rows, m.rank, m.columns);
+      }
+    }
+  }
+
+  void project(std::span<const float> update, std::span<float> free) const override {
+    pull_back(update, free);
+    for (const auto& [m, free_offset, a] : blocks_)
+      if (!m.whole()) solve_normal(a, m.rows, m.rank, m.columns, free.subspan(free_offset, m.rank * m.columns));
+  }
+
+ private:
+  std::vector<Block> blocks_;
+};
+
+class LowRankFamily final : public Family {
+ public:
+  LowRankFamily(const Parameters& parameters, const Layout& layout)
+      : layout_(layout), rank_(static_cast<std::size_t>(parameters.integer("rank"))), free_(shrink(layout, rank_)) {}
+
+  const Layout& free_layout() const noexcept override { return free_; }
+
+  // A has independent entries ±1/sqrt(rows), so that its columns have norm 1 and H moves like B.
+  std::unique_ptr<Subspace> draw(const StageContext& context) const override {
+    std::vector<LowRankSubspace::Block> blocks;
+    for (std::size_t t = 0; t < layout_.tensors().size(); ++t) {
+      const Matrix m = as_matrix(layout_.tensors()[t], layout_.offset(t), rank_);
+      std::vector<float> factor;
+      if (!m.whole()) {
+        StageContext tensor = context;
+        tensor.stage = static_cast<std::uint32_t>(t);
+        RandomReader random(tensor.key(false, Purpose::kFamilyFactor));
+        const auto magnitude = static_cast<float>(1 / std::sqrt(static_cast<double>(m.rows)));
+        factor.resize(m.rows * m.rank);
+        for (float& entry : factor) entry = (random.next() >> 31) != 0 ? -magnitude : magnitude;
+      }
+      blocks.push_back({m, free_.offset(t), std::move(factor)});
+    }
+    return std::make_unique<LowRankSubspace>(std::move(blocks));
+  }
+
+ private:
+  static Layout shrink(const Layout& layout, std::size_t rank) {
+    std::vector<Tensor> tensors;
+    for (const Tensor& tensor : layout.tensors()) {
+      const Matrix m = as_matrix(tensor, 0, rank);
+      tensors.push_back(m.whole() ? tensor : Tensor{tensor.name, {m.rank, m.columns}});
+    }
+    return Layout(std::move(tensors));
+  }
+
+  Layout layout_;
+  std::size_t rank_;
+  Layout free_;
+};
+
+}  // namespace
+
+const StageDescriptor kLowRank{
+    .id = 3,
+    .name = "lowrank",
+    .summary = "trains updates of the form H = A·B for every matrix: A is drawn anew each round from the shared seed, B "
+               "is trained and sent",
+    .source = "Konečný et al. 2016, arXiv 1610.05492, section 2 (low rank)",
+    .parameters = kParameters,
+    .make_family = [](const Parameters& p, const Layout& layout) -> std::unique_ptr<Family> {
+      return std::make_unique<LowRankFamily>(p, layout);
+    },
+};
+
+}  // namespace fewbits

@@ -1,0 +1,40 @@
+#include "codecs/pack.h"
+
+#include "kernels/kernels.h"
+
+namespace fewbits {
+namespace {
+
+class Pack final : public Coder {
+ public:
+  std::size_t max_bytes(std::size_t symbols, std::uint64_t alphabet_size) const noexcept override {
+    return kernels::packed_bytes(symbols, symbol_bits(alphabet_size));
+  }
+  bool fixed_size() const noexcept override { return true; }
+
+  void encode(const StageContext&, std::span<const std::int32_t> symbols, const SymbolModel& model,
+              ByteWriter& out) const override {
+    const unsigned bits = symbol_bits(model.size);
+    kernels::pack(symbols, bits, out.grow(kernels::packed_bytes(symbols.size(), bits)));
+  }
+
+  void decode(const StageContext&, ByteReader& in, const SymbolModel& model,
+              std::span<std::int32_t> symbols) const override {
+    const unsigned bits = symbol_bits(model.size);
+    if (!kernels::unpack(in.bytes(kernels::packed_bytes(symbols.size(), bits)), bits, symbols))
+      in.malformed("a padding bit is set");
+  }
+};
+
+}  // namespace
+
+const StageDescriptor kPack{
+    .id = 8,
+    .name = "pack",
+    .summary = "the same number of bits for every symbol; what a chain ends with when it names no coder",
+    .source = "layout: docs/frame-format.md",
+    .parameters = {},
+    .make_coder = [](const Parameters&) -> std::unique_ptr<Coder> { return std::make_unique<Pack>(); },
+};
+
+}  // namespace fewbits

@@ -1,0 +1,157 @@
+#include "chain.h"
+
+#include <algorithm>
+
+#include "kernels/kernels.h"
+
+namespace fewbits {
+
+Chain::Chain(const Plan::Rule& rule, std::uint32_t group, std::size_t elements)
+    : group_(group), elements_(elements), values_(elements), sum_size_(elements), shared_(0) {
+  std::size_t stage_bytes = 0;    // the most that one stage takes
+  std::size_t vector_bytes = 0;   // of what lies between the stages, at 8 bytes a value
+  for (const auto& stage : rule.transforms) {
+    auto transform = stage.descriptor->make_transform(stage.parameters, values_);
+    values_ = transform->outputs();
+    max_bytes_ += transform->max_side_bytes();
+    stage_bytes = std::max(stage_bytes, transform->workspace_bytes());
+    vector_bytes += Workspace::bytes_for<double>(values_);
+    if (transform->shared() && shared_ == transforms_.size()) {
+      ++shared_;
+      sum_size_ = values_;
+    }
+    transforms_.push_back(std::move(transform));
+  }
+  no_sides_.resize(shared_);
+  quantizer_ = rule.quantizer.descriptor->make_quantizer(rule.quantizer.parameters, values_);
+  coder_ = rule.coder.descriptor->make_coder(rule.coder.parameters);
+  max_bytes_ += quantizer_->max_side_bytes() + coder_->max_bytes(values_, quantizer_->alphabet_size());
+  stage_bytes = std::max({stage_bytes, quantizer_->workspace_bytes(), coder_->workspace_bytes()});
+  workspace_bytes_ = stage_bytes + vector_bytes + Workspace::bytes_for<std::int32_t>(values_) +
+                     Workspace::bytes_for<std::uint16_t>(values_);
+}
+
+StageContext Chain::context(const Context& keys, std::size_t stage, Workspace& workspace) const noexcept {
+  return {keys, group_, static_cast<std::uint32_t>(stage), &workspace};
+}
+
+SymbolModel Chain::model(const Context& keys, Workspace& workspace, std::span<const std::byte> side) const noexcept {
+  SymbolModel model{quantizer_->alphabet_size(), {}, quantizer_->context_count()};
+  if (model.context_count > 1) {
+    const auto classes = workspace.take<std::uint16_t>(values_);
+    quantizer_->contexts(context(keys, transforms_.size(), workspace), side, classes);
+    model.contexts = classes;
+  }
+  return model;
+}
+
+void Chain::encode(const Context& keys, Workspace& workspace, std::span<const float> x, ByteWriter& out) const {
+  const Workspace::Scope scope(workspace);
+  for (std::size_t stage = 0; stage < transforms_.size(); ++stage) {
+    const auto y = workspace.take<float>(transforms_[stage]->outputs());
+    transforms_[stage]->forward(context(keys, stage, workspace), x, y, out);
+    if (!kernels::all_finite(y))
+      throw Error(Errc::kNotFinite, "the update is so large that a transform of it overflows float32; scale it down");
+    x = y;
+  }
+  const auto symbols = workspace.take<std::int32_t>(values_);
+  const std::size_t side_start = out.written().size();
+  quantizer_->quantize(context(keys, transforms_.size(), workspace), x, symbols, out);
+  const SymbolModel known = model(keys, workspace, out.written().subspan(side_start));
+  coder_->encode(context(keys, transforms_.size() + 1, workspace), symbols, known, out);
+}
+
+void Chain::unpack(const Context& keys, Workspace& workspace, ByteReader& in, std::span<std::int32_t> symbols,
+                   Unpacked& section) const {
+  const Workspace::Scope scope(workspace);
+  section.sides.clear();
+  const auto keep_side = [&](auto check) {
+    ByteReader start = in;
+    check(in);
+    section.sides.push_back(start.bytes(in.offset() - start.offset()));
+  };
+  for (const auto& transform : transforms_) keep_side([&](ByteReader& reader) { transform->check(reader); });
+  keep_side([&](ByteReader& reader) { quantizer_->check_side(reader); });
+  const auto side = section.sides.back();
+  coder_->decode(context(keys, transforms_.size() + 1, workspace), in, model(keys, workspace, side), symbols);
+  in.expect_end();
+  const std::uint64_t size = quantizer_->alphabet_size();
+  if (std::ranges::any_of(symbols, [&](std::int32_t symbol) { return static_cast<std::uint32_t>(symbol) >= size; }))
+    in.malformed("a symbol is outside the alphabet of " + std::to_string(size));
+  section.symbols = symbols;
+  section.max_abs = quantizer_->check_symbols(side, symbols);
+}
+
+void Chain::inverse(const Context& keys, Workspace& workspace, std::span<const std::span<const std::byte>> sides,
+                    std::size_t first, std::size_t last, std::span<double> y, std::span<double> x) const noexcept {
+  const Workspace::Scope scope(workspace);
+  for (std::size_t stage = last; stage-- > first;) {
+    const std::size_t inputs = stage == 0 ? elements_ : transforms_[stage - 1]->outputs();
+    std::span<double> back = x;
+    if (stage != first) {
+      back = workspace.take<double>(inputs);
+      std::ranges::fill(back, 0.0);
+    }
+    transforms_[stage]->inverse_add(context(keys, stage, workspace), sides[stage], y, back);
+    y = back;
+  }
+}
+
+void Chain::accumulate(const Context& keys, Workspace& workspace, const Unpacked& section, double weight,
+                       std::span<double> sum) const noexcept {
+  const Workspace::Scope scope(workspace);
+  const std::size_t count = transforms_.size();
+  std::span<double> values = sum;
+  if (shared_ != count) {
+    values = workspace.take<double>(values_);
+    std::ranges::fill(values, 0.0);
+  }
+  quantizer_->accumulate(context(keys, count, workspace), section.sides.back(), section.symbols, weight, values);
+  if (shared_ != count) inverse(keys, workspace, section.sides, shared_, count, values, sum);
+}
+
+void Chain::finish(const Context& keys, Workspace& workspace, std::span<double> sum, std::span<double> x) const noexcept {
+  if (shared_ == 0) {
+    for (std::size_t i = 0; i < x.size(); ++i) x[i] += sum[i];
+    return;
+  }
+  inverse(keys, workspace, no_sides_, 0, shared_, sum, x);
+}
+
+GroupDescription Chain::describe(const Plan::Rule& rule) const {
+  GroupDescription group;
+  group.rule = rule.pattern;
+  group.stages = rule.text();
+  group.coordinates = elements_;
+  group.values = values_;
+  group.max_bytes = max_bytes_;
+
+  // Errors of unbiased stages are uncorrelated, so relative second moments multiply: 1 + NMSE = Π (1 + NMSE_i).
+  InputTraits input{elements_, std::nullopt};
+  std::optional<double> second_moment = 1.0;
+  std::optional<double> norm = 1.0;
+  group.unbiased = Unbiased::kAlways;
+  bool exact_so_far = true;
+  const auto combine = [&](const Traits& traits) {
+    group.unbiased = std::max(group.unbiased, traits.unbiased);
+    const bool composable = traits.nmse_bound && (traits.unbiased == Unbiased::kAlways || exact_so_far);
+    second_moment = second_moment && composable ? std::optional(*second_moment * (1 + *traits.nmse_bound)) : std::nullopt;
+    exact_so_far = exact_so_far && traits.nmse_bound == 0.0;
+    norm = norm && traits.norm_growth ? std::optional(*norm * *traits.norm_growth) : std::nullopt;
+  };
+  bool fixed = coder_->fixed_size() && quantizer_->fixed_side();
+  for (std::size_t i = 0; i < transforms_.size(); ++i) {
+    combine(transforms_[i]->traits(input));
+    input = transforms_[i]->output_traits(input);
+    fixed = fixed && transforms_[i]->max_side_bytes() == 0;
+    if (i < shared_) group.sum_domain += (i == 0 ? "" : "+") + std::string(rule.transforms[i].descriptor->name);
+  }
+  combine(quantizer_->traits(input));
+  if (second_moment) group.nmse_bound = *second_moment - 1;
+  group.norm_growth = norm;
+  group.fixed_size = fixed;
+  if (shared_ == 0) group.sum_domain = "update";
+  return group;
+}
+
+}  // namespace fewbits

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "plan.h"
+#include "stage.h"
+
+namespace fewbits {
+
+// The stages of one rule, made for a number of values: how the coordinates of a group become a section of a frame, and
+// a section is added to a sum.
+class Chain {
+ public:
+  Chain(const Plan::Rule& rule, std::uint32_t group, std::size_t elements);
+
+  std::size_t elements() const noexcept { return elements_; }
+  std::size_t values() const noexcept { return values_; }         // behind all transforms
+  std::size_t sum_size() const noexcept { return sum_size_; }     // behind those that all clients share
+  std::size_t workspace_bytes() const noexcept { return workspace_bytes_; }
+  std::size_t max_bytes() const noexcept { return max_bytes_; }
+
+  // Appends a section. `x` (shape [elements]) is finite.
+  void encode(const Context& keys, Workspace& workspace, std::span<const float> x, ByteWriter& out) const;
+
+  // A section that has been checked whole. It points into the frame, and into the caller's buffer of symbols.
+  struct Unpacked {
+    std::vector<std::span<const std::byte>> sides;   // of the transforms, then the quantizer
+    std::span<const std::int32_t> symbols;           // shape [values]
+    double max_abs = 0;                              // of the dequantized values
+  };
+
+  // Reads all of `in`. `symbols` (shape [values]) receives the symbols. Throws what the stages' checks throw.
+  void unpack(const Context& keys, Workspace& workspace, ByteReader& in, std::span<std::int32_t> symbols,
+              Unpacked& section) const;
+
+  // sum (shape [sum_size]) += weight × the section, in the domain behind the shared transforms.
+  void accumulate(const Context& keys, Workspace& workspace, const Unpacked& section, double weight,
+                  std::span<double> sum) const noexcept;
+
+  // x (shape [elements]) += the shared transforms' way back from `sum`, which is used up.
+  void finish(const Context& keys, Workspace& workspace, std::span<double> sum, std::span<double> x) const noexcept;
+
+  GroupDescription describe(const Plan::Rule& rule) const;
+
+ private:
+  StageContext context(const Context& keys, std::size_t stage, Workspace& workspace) const noexcept;
+  SymbolModel model(const Context& keys, Workspace& workspace, std::span<const std::byte> side) const noexcept;
+  void inverse(const Context& keys, Workspace& workspace, std::span<const std::span<const std::byte>> sides,
+               std::size_t first, std::size_t last, std::span<double> y, std::span<double> x) const noexcept;
+
+  std::uint32_t group_;
+  std::size_t elements_;
+  std::size_t values_;
+  std::size_t sum_size_;
+  std::size_t shared_;   // transforms that all clients share, counted from the front
+  std::size_t max_bytes_ = 0;
+  std::size_t workspace_bytes_ = 0;
+  std::vector<std::unique_ptr<Transform>> transforms_;
+  std::unique_ptr<Quantizer> quantizer_;
+  std::unique_ptr<Coder> coder_;
+  // Of the shared transforms: they depend on the round alone, so they have no side values.
+  std::vector<std::span<const std::byte>> no_sides_;
+};
+
+}  // namespace fewbits

@@ -1,0 +1,202 @@
+#include "fewbits/codec.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "codec_impl.h"
+#include "frame.h"
+#include "kernels/hash.h"
+#include "kernels/kernels.h"
+#include "unpack.h"
+
+namespace fewbits {
+namespace {
+
+std::unique_ptr<Family> make_family(const Plan& plan, const Layout& layout) {
+  return plan.family ? plan.family->descriptor->make_family(plan.family->parameters, layout) : nullptr;
+}
+
+
+}  // namespace
+
+Codec::Impl::Impl(std::string_view plan, Layout layout)
+    : plan_(Plan::parse(plan)), text_(plan_.text()), layout_(std::move(layout)), family_(make_family(plan_, layout_)) {
+  const std::string format = plan_.format_text() + "\n" + layout_.text();
+  fingerprint_ = kernels::hash64(std::as_bytes(std::span(format)), 0);
+  make_groups();
+}
+
+void Codec::Impl::make_groups() {
+  const Layout& layout = coded_layout();
+  const auto tensors = layout.tensors();
+  std::vector<std::size_t> rule_of(tensors.size());
+  for (std::size_t t = 0; t < tensors.size(); ++t) {
+    const auto rule = std::ranges::find_if(plan_.rules, [&](const Plan::Rule& r) { return r.matches(tensors[t]); });
+    if (rule == plan_.rules.end())
+      throw Error(Errc::kBadPlan, "no rule matches tensor '" + tensors[t].name + "'; end the plan with *=...", 0);
+    rule_of[t] = static_cast<std::size_t>(rule - plan_.rules.begin());
+  }
+
+  std::size_t gathered = 0;
+  std::size_t chain_bytes = 0;
+  max_frame_size_ = kMaxHeaderBytes;
+  for (std::size_t rule = 0; rule < plan_.rules.size(); ++rule) {
+    std::vector<Group::Range> ranges;
+    std::size_t elements = 0;
+    std::size_t count = 0;
+    for (std::size_t t = 0; t < tensors.size(); ++t) {
+      const std::size_t length = tensors[t].elements();
+      if (rule_of[t] != rule || length == 0) continue;
+      const std::size_t offset = layout.offset(t);
+      if (!ranges.empty() && ranges.back().offset + ranges.back().length == offset)
+        ranges.back().length += length;
+      else
+        ranges.push_back({offset, length});
+      elements += length;
+      ++count;
+    }
+    if (elements == 0) continue;
+    groups_.push_back({rule, count, std::move(ranges),
+                       Chain(plan_.rules[rule], static_cast<std::uint32_t>(rule), elements), sum_size_});
+    const Chain& chain = groups_.back().chain;
+    sum_size_ += chain.sum_size();
+    symbols_ += chain.values();
+    gathered = std::max(gathered, elements);
+    chain_bytes = std::max(chain_bytes, chain.workspace_bytes());
+    max_frame_size_ += chain.max_bytes() + varint_bytes(chain.max_bytes());
+  }
+  max_frame_size_ += varint_bytes(groups_.size());
+  workspace_bytes_ = Workspace::bytes_for<double>(gathered) + chain_bytes;
+}
+
+void Codec::Impl::encode(std::span<const float> update, const Context& context, Workspace& workspace,
+                         std::vector<std::byte>& out) const {
+  if (update.size() != coded_layout().elements())
+    throw Error(Errc::kBadArgument, "the update has " + std::to_string(update.size()) + " values, the codec codes " +
+                                        std::to_string(coded_layout().elements()));
+  if (context.round > kMaxRound)
+    throw Error(Errc::kBadArgument, "round " + std::to_string(context.round) + " is over " + std::to_string(kMaxRound));
+  if (!kernels::all_finite(update)) {
+    const auto bad = std::ranges::find_if(update, [](float v) { return !std::isfinite(v); });
+    throw Error(Errc::kNotFinite, "the update has " + std::to_string(*bad) + " at coordinate " +
+                                      std::to_string(bad - update.begin()));
+  }
+  workspace.reserve(workspace_bytes_);
+  FrameWriter frame(out, fingerprint_, context, groups_.size());
+  ByteWriter writer(out);
+  for (const Group& group : groups_) {
+    const Workspace::Scope scope(workspace);
+    std::span<const float> x;
+    if (group.ranges.size() == 1) {
+      x = update.subspan(group.ranges.front().offset, group.ranges.front().length);
+    } else {
+      const auto gathered = workspace.take<float>(group.chain.elements());
+      auto end = gathered.begin();
+      for (const auto& [offset, length] : group.ranges) end = std::ranges::copy(update.subspan(offset, length), end).out;
+      x = gathered;
+    }
+    frame.begin_section();
+    group.chain.encode(context, workspace, x, writer);
+    frame.end_section();
+  }
+  frame.seal();
+}
+
+void Codec::Impl::finish(const Context& keys, Workspace& workspace, std::span<double> sum,
+                         std::span<float> update) const {
+  for (const Group& group : groups_) {
+    const Workspace::Scope scope(workspace);
+    const auto x = workspace.take<double>(group.chain.elements());
+    std::ranges::fill(x, 0.0);
+    group.chain.finish(keys, workspace, sum.subspan(group.sum_offset, group.chain.sum_size()), x);
+    std::span<const double> rest = x;
+    for (const auto& [offset, length] : group.ranges) {
+      std::ranges::transform(rest.first(length), update.subspan(offset, length).begin(),
+                             [](double value) { return static_cast<float>(value); });
+      rest = rest.subspan(length);
+    }
+  }
+  if (!kernels::all_finite(update))
+    throw Error(Errc::kTooLarge, "a coordinate of the decoded update is beyond the range of float32");
+}
+
+Codec::Codec(std::shared_ptr<const Impl> impl) noexcept : impl_(std::move(impl)) {}
+
+Codec Codec::compile(std::string_view plan, Layout layout) {
+  return Codec(std::make_shared<const Impl>(plan, std::move(layout)));
+}
+
+const std::string& Codec::plan() const noexcept { return impl_->text(); }
+const Layout& Codec::layout() const noexcept { return impl_->layout(); }
+std::size_t Codec::elements() const noexcept { return impl_->coded_layout().elements(); }
+bool Codec::structured() const noexcept { return impl_->family() != nullptr; }
+std::uint64_t Codec::fingerprint() const noexcept { return impl_->fingerprint(); }
+std::size_t Codec::max_frame_size() const noexcept { return impl_->max_frame_size(); }
+
+std::vector<std::byte> Codec::encode(std::span<const float> update, const Context& context) const {
+  Workspace workspace;
+  std::vector<std::byte> frame;
+  impl_->encode(update, context, workspace, frame);
+  return frame;
+}
+
+std::vector<float> Codec::decode(std::span<const std::byte> frame, const RunContext& context) const {
+  Workspace workspace;
+  UnpackedFrame unpacked;
+  unpack(*impl_, frame, {context.seed, std::nullopt, std::nullopt}, workspace, unpacked);
+  std::vector<double> sum(impl_->sum_size());
+  unpacked.accumulate(*impl_, workspace, 1.0, sum);
+  std::vector<float> update(elements());
+  impl_->finish(unpacked.keys, workspace, sum, update);
+  return update;
+}
+
+Description Codec::describe() const {
+  Description all;
+  all.plan = plan();
+  if (impl_->plan().family) all.structure = impl_->plan().family->text();
+  all.coordinates = layout().elements();
+  all.parameters = elements();
+  all.unbiased = Unbiased::kAlways;
+  all.nmse_bound = 0.0;
+  all.norm_growth = 0.0;
+  all.max_frame_bytes = max_frame_size();
+  all.fixed_size = true;
+  // The worst input has all its energy in the worst group.
+  const auto worst = [](std::optional<double>& bound, const std::optional<double>& group) {
+    bound = bound && group ? std::optional(std::max(*bound, *group)) : std::nullopt;
+  };
+  for (const auto& group : impl_->groups()) {
+    all.groups.push_back(group.chain.describe(impl_->plan().rules[group.rule]));
+    GroupDescription& last = all.groups.back();
+    last.tensors = group.tensors;
+    all.unbiased = std::max(all.unbiased, last.unbiased);
+    worst(all.nmse_bound, last.nmse_bound);
+    worst(all.norm_growth, last.norm_growth);
+    all.fixed_size = all.fixed_size && last.fixed_size;
+  }
+  if (all.coordinates != 0)
+    all.max_rate = 8.0 * static_cast<double>(all.max_frame_bytes) / static_cast<double>(all.coordinates);
+  return all;
+}
+
+struct Encoder::State {
+  Codec codec;
+  Workspace workspace;
+  std::vector<std::byte> frame;
+};
+
+Encoder::Encoder(Codec codec) : state_(new State{std::move(codec), {}, {}}) {
+  state_->workspace.reserve(state_->codec.impl().workspace_bytes());
+  state_->frame.reserve(state_->codec.max_frame_size());
+}
+Encoder::~Encoder() = default;
+Encoder::Encoder(Encoder&&) noexcept = default;
+Encoder& Encoder::operator=(Encoder&&) noexcept = default;
+
+std::span<const std::byte> Encoder::encode(std::span<const float> update, const Context& context) {
+  state_->codec.impl().encode(update, context, state_->workspace, state_->frame);
+  return state_->frame;
+}
+
+}  // namespace fewbits

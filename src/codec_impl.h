@@ -1,0 +1,66 @@
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "chain.h"
+#include "fewbits/codec.h"
+#include "plan.h"
+
+namespace fewbits {
+
+// A compiled plan. Constant after construction.
+class Codec::Impl {
+ public:
+  Impl(std::string_view plan, Layout layout);
+
+  // The tensors that one rule chose, one after the other.
+  struct Group {
+    struct Range {
+      std::size_t offset;   // in the update
+      std::size_t length;
+    };
+    std::size_t rule;              // index in the plan
+    std::size_t tensors;
+    std::vector<Range> ranges;     // neighbours joined
+    Chain chain;
+    std::size_t sum_offset;        // of its part of the aggregator's sum
+  };
+
+  const Plan& plan() const noexcept { return plan_; }
+  const std::string& text() const noexcept { return text_; }
+  const Layout& layout() const noexcept { return layout_; }
+  const Layout& coded_layout() const noexcept { return family_ ? family_->free_layout() : layout_; }
+  const Family* family() const noexcept { return family_.get(); }
+  std::span<const Group> groups() const noexcept { return groups_; }
+  std::uint64_t fingerprint() const noexcept { return fingerprint_; }
+  std::size_t sum_size() const noexcept { return sum_size_; }
+  std::size_t symbols() const noexcept { return symbols_; }                   // of all groups
+  std::size_t workspace_bytes() const noexcept { return workspace_bytes_; }   // of encoding, and of decoding
+  std::size_t max_frame_size() const noexcept { return max_frame_size_; }
+
+  void encode(std::span<const float> update, const Context& context, Workspace& workspace,
+              std::vector<std::byte>& out) const;
+
+  // update (shape [elements]) = the update that `sum` (shape [sum_size]) stands for; `sum` is used up.
+  // Throws kTooLarge where a coordinate is beyond float32.
+  void finish(const Context& keys, Workspace& workspace, std::span<double> sum, std::span<float> update) const;
+
+ private:
+  void make_groups();
+
+  Plan plan_;
+  std::string text_;
+  Layout layout_;
+  std::unique_ptr<Family> family_;
+  std::vector<Group> groups_;
+  std::uint64_t fingerprint_ = 0;
+  std::size_t sum_size_ = 0;
+  std::size_t symbols_ = 0;
+  std::size_t workspace_bytes_ = 0;
+  std::size_t max_frame_size_ = 0;
+};
+
+}  // namespace fewbits

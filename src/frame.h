@@ -1,0 +1,45 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "fewbits/codec.h"
+#include "wire.h"
+
+// The header of a frame; docs/frame-format.md.
+namespace fewbits {
+
+inline constexpr std::uint8_t kFrameMagic = 0xFB;
+inline constexpr std::uint8_t kFrameVersion = 1;
+
+// Must-understand flag: the frame has several sections, and a table of them.
+inline constexpr std::uint8_t kSeveralSections = 0x01;
+
+// Magic, version, two bytes of flags, fingerprint, round, client, checksum.
+inline constexpr std::size_t kMaxHeaderBytes = 4 + 8 + varint_bytes(kMaxRound) + kMaxVarintBytes + 4;
+static_assert(kMaxHeaderBytes == 30);
+
+// Writes a frame into a vector: the header, then sections, then `seal`.
+class FrameWriter {
+ public:
+  FrameWriter(std::vector<std::byte>& out, std::uint64_t fingerprint, const Context& context, std::size_t sections);
+
+  // To be called before and after each section is appended.
+  void begin_section();
+  void end_section();
+
+  // Fills the checksum in.
+  void seal();
+
+ private:
+  std::vector<std::byte>& out_;
+  std::size_t checksum_at_;
+  std::size_t section_at_ = 0;
+  std::size_t sections_left_;
+};
+
+// Reads header and table, and verifies the checksum. Throws Error.
+void read_frame(std::span<const std::byte> frame, FrameInfo& info);
+
+}  // namespace fewbits

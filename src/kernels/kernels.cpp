@@ -1,0 +1,48 @@
+#include "kernels/kernels.h"
+
+#include "kernels/reference.h"
+
+namespace fewbits::kernels {
+
+bool all_finite(std::span<const float> x) noexcept { return reference::all_finite(x); }
+Range min_max(std::span<const float> x) noexcept { return reference::min_max(x); }
+void walsh_hadamard(std::span<float> x) noexcept { reference::walsh_hadamard(x); }
+void walsh_hadamard(std::span<double> x) noexcept { reference::walsh_hadamard(x); }
+void flip_signs(std::uint64_t key, std::span<float> x) noexcept { reference::flip_signs(key, x); }
+void flip_signs(std::uint64_t key, std::span<double> x) noexcept { reference::flip_signs(key, x); }
+void scale(std::span<float> x, float factor) noexcept { reference::scale(x, factor); }
+void scale(std::span<double> x, double factor) noexcept { reference::scale(x, factor); }
+
+void quantize_uniform(std::uint64_t key, std::uint64_t first, Range range, std::uint32_t levels,
+                      std::span<const float> x, std::span<std::int32_t> symbols) noexcept {
+  reference::quantize_uniform(key, first, range, levels, x, symbols);
+}
+
+void accumulate_uniform(Range range, std::uint32_t levels, std::span<const std::int32_t> symbols, double weight,
+                        std::span<double> sum) noexcept {
+  reference::accumulate_uniform(range, levels, symbols, weight, sum);
+}
+
+std::size_t packed_bytes(std::size_t count, unsigned bits) noexcept { return reference::packed_bytes(count, bits); }
+
+void pack(std::span<const std::int32_t> symbols, unsigned bits, std::span<std::byte> bytes) noexcept {
+  reference::pack(symbols, bits, bytes);
+}
+
+bool unpack(std::span<const std::byte> bytes, unsigned bits, std::span<std::int32_t> symbols) noexcept {
+  return reference::unpack(bytes, bits, symbols);
+}
+
+std::uint16_t to_half(float value) noexcept { return reference::to_half(value); }
+float from_half(std::uint16_t bits) noexcept { return reference::from_half(bits); }
+std::uint16_t to_bfloat(float value) noexcept { return reference::to_bfloat(value); }
+float from_bfloat(std::uint16_t bits) noexcept { return reference::from_bfloat(bits); }
+
+std::size_t subset_scratch(std::size_t n) noexcept { return reference::subset_scratch(n); }
+
+void subset(std::uint64_t key, std::size_t n, std::span<std::uint64_t> scratch,
+            std::span<std::uint32_t> chosen) noexcept {
+  reference::subset(key, n, scratch, chosen);
+}
+
+}  // namespace fewbits::kernels

@@ -1,0 +1,64 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+// The loops that take the time. No checks, no allocation, nothing that can fail; reference.h defines what each computes,
+// to the bit.
+namespace fewbits::kernels {
+
+struct Range {
+  float min;
+  float max;
+};
+
+// No NaN and no infinity among x.
+bool all_finite(std::span<const float> x) noexcept;
+
+// Least and largest of x (not empty, finite); zeros of either sign come out as +0.
+Range min_max(std::span<const float> x) noexcept;
+
+// Walsh–Hadamard transform in place, x.size() = 2^k, in natural (Hadamard) order and without a scale.
+void walsh_hadamard(std::span<float> x) noexcept;
+void walsh_hadamard(std::span<double> x) noexcept;
+
+// Multiplies each value by a random sign of the stream with this key.
+void flip_signs(std::uint64_t key, std::span<float> x) noexcept;
+void flip_signs(std::uint64_t key, std::span<double> x) noexcept;
+
+void scale(std::span<float> x, float factor) noexcept;
+void scale(std::span<double> x, double factor) noexcept;
+
+// Probabilistic quantization to the `levels` + 1 points between range.min and range.max, evenly spaced, with dither from
+// the stream of this key starting at value `first` (a multiple of 32). 1 ≤ levels ≤ 255; x within the range.
+void quantize_uniform(std::uint64_t key, std::uint64_t first, Range range, std::uint32_t levels,
+                      std::span<const float> x, std::span<std::int32_t> symbols) noexcept;
+
+// sum[i] += weight × the point of symbols[i].
+void accumulate_uniform(Range range, std::uint32_t levels, std::span<const std::int32_t> symbols, double weight,
+                        std::span<double> sum) noexcept;
+
+// Bytes of `count` symbols of `bits` bits (0..32), packed.
+std::size_t packed_bytes(std::size_t count, unsigned bits) noexcept;
+
+// bytes (shape [packed_bytes]) = the low `bits` bits of each symbol.
+void pack(std::span<const std::int32_t> symbols, unsigned bits, std::span<std::byte> bytes) noexcept;
+
+// False, with symbols unspecified, where a padding bit is set.
+bool unpack(std::span<const std::byte> bytes, unsigned bits, std::span<std::int32_t> symbols) noexcept;
+
+// IEEE binary16 and bfloat16, rounding to nearest, ties to even; beyond their range infinity.
+std::uint16_t to_half(float value) noexcept;
+float from_half(std::uint16_t bits) noexcept;
+std::uint16_t to_bfloat(float value) noexcept;
+float from_bfloat(std::uint16_t bits) noexcept;
+
+// Words of 64 bits that `subset` needs as scratch.
+std::size_t subset_scratch(std::size_t n) noexcept;
+
+// chosen (shape [k], k ≤ n) = k different numbers below n in rising order, every subset with equal chance, from the stream
+// with this key. scratch has subset_scratch(n) words.
+void subset(std::uint64_t key, std::size_t n, std::span<std::uint64_t> scratch, std::span<std::uint32_t> chosen) noexcept;
+
+}  // namespace fewbits::kernels

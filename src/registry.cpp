@@ -1,0 +1,49 @@
+#include "registry.h"
+
+#include <algorithm>
+#include <array>
+
+#include "codecs/float_formats.h"
+#include "codecs/hadamard.h"
+#include "codecs/lowrank.h"
+#include "codecs/mask.h"
+#include "codecs/pack.h"
+#include "codecs/quantize.h"
+#include "codecs/zstd.h"
+#include "fewbits/stages.h"
+
+namespace fewbits {
+namespace {
+
+// The list of stages, and the only place that names them. A stage is added by a line here; nothing registers itself,
+// since a static object in an archive is dropped by the linker when no one refers to it.
+constexpr std::array kStages = {
+    &kMask, &kHadamard, &kLowRank, &kQuantize, &kF32, &kF16, &kBf16, &kPack, &kZstd,
+};
+
+}  // namespace
+
+std::span<const StageDescriptor* const> registry() noexcept { return kStages; }
+
+const StageDescriptor* find_stage(std::string_view name) noexcept {
+  const auto found = std::ranges::find(kStages, name, [](const StageDescriptor* stage) { return stage->name; });
+  return found == kStages.end() ? nullptr : *found;
+}
+
+std::vector<StageInfo> stages() {
+  std::vector<StageInfo> all;
+  for (const StageDescriptor* stage : kStages) {
+    StageInfo info{stage->id, std::string(stage->name), {}, std::string(stage->summary), std::string(stage->source), {}};
+    if (stage->make_transform) info.roles.emplace_back("transform");
+    if (stage->make_quantizer) info.roles.emplace_back("quantizer");
+    if (stage->make_coder) info.roles.emplace_back("coder");
+    if (stage->make_family) info.roles.emplace_back("structure");
+    for (const ParameterSpec& spec : stage->parameters)
+      info.parameters.push_back({std::string(spec.name), std::string(spec.type_name()), spec.range(),
+                                 std::string(spec.default_value), std::string(spec.summary)});
+    all.push_back(std::move(info));
+  }
+  return all;
+}
+
+}  // namespace fewbits

@@ -1,0 +1,180 @@
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "fewbits/codec.h"
+#include "kernels/random.h"
+#include "parameters.h"
+#include "wire.h"
+#include "workspace.h"
+
+// What a stage is. A codec sees this file, wire.h and the kernels; never the engine, nor another codec.
+//
+// The engine checks: sizes of all spans, that inputs are finite, that symbols are in the alphabet, and that a frame's
+// section is read to its end. It calls,
+// to encode: Transform::forward for each transform, Quantizer::quantize, Coder::encode, which append to the section in
+// that order; to decode: Transform::check, Quantizer::check_side, Coder::decode, Quantizer::check_symbols, each of which
+// may throw, and then Quantizer::accumulate and Transform::inverse_add, which cannot fail.
+namespace fewbits {
+
+// The place of a stage in one frame: what its randomness is keyed by, and scratch memory.
+struct StageContext {
+  Context keys;
+  std::uint32_t group = 0;   // rule of the plan
+  std::uint32_t stage = 0;   // position in the chain
+  Workspace* workspace = nullptr;
+
+  // Key of a stream of the shared randomness: of this client's own, or the same for all clients of the round.
+  std::uint64_t key(bool per_client, Purpose purpose) const noexcept {
+    return stream_key({keys.seed, keys.round, per_client, per_client ? keys.client : 0, group, stage,
+                       static_cast<std::uint64_t>(purpose)});
+  }
+};
+
+// What is known of the values that come into a stage, before any are seen.
+struct InputTraits {
+  std::size_t values = 0;
+  // After a rotation: every value's variance over its signs is at most spread·‖x‖²/values. Nothing otherwise.
+  std::optional<double> rotated_spread;
+};
+
+// What a stage promises for inputs of that kind. Bounds hold for every input.
+struct Traits {
+  Unbiased unbiased = Unbiased::kNo;
+  std::optional<double> nmse_bound;   // E‖x̂ − x‖²/‖x‖²
+  std::optional<double> norm_growth;  // ‖x̂‖/‖x‖, for every draw
+};
+
+class Stage {
+ public:
+  virtual ~Stage() = default;
+
+  virtual Traits traits(const InputTraits& input) const = 0;
+
+  // The most that any one call takes of the workspace.
+  virtual std::size_t workspace_bytes() const noexcept { return 0; }
+};
+
+// A linear map of vectors and the map back: float[inputs] → float[outputs].
+class Transform : public Stage {
+ public:
+  virtual std::size_t outputs() const noexcept = 0;
+
+  // The same map for all clients of a round, so that sums can be kept behind it.
+  virtual bool shared() const noexcept = 0;
+
+  virtual InputTraits output_traits(const InputTraits& input) const = 0;
+
+  // The most bytes of side values that `forward` writes.
+  virtual std::size_t max_side_bytes() const noexcept { return 0; }
+
+  // y (shape [outputs]) = T x; side values that the map back needs go to `side`. x and y do not overlap.
+  virtual void forward(const StageContext& context, std::span<const float> x, std::span<float> y,
+                       ByteWriter& side) const = 0;
+
+  // Reads what `forward` wrote and refuses what it cannot have written.
+  virtual void check(ByteReader&) const {}
+
+  // x (shape [inputs]) += T⁻¹ y, the unbiased map back; `y` (shape [outputs]) may be overwritten. `side` has been checked.
+  virtual void inverse_add(const StageContext& context, std::span<const std::byte> side, std::span<double> y,
+                           std::span<double> x) const noexcept = 0;
+};
+
+// What both ends know of symbols before they are coded.
+struct SymbolModel {
+  std::uint64_t size = 0;   // a symbol is in [0, size) as an unsigned 32-bit number; at most 2^32
+  // The class of each symbol, below context_count, where the model knows one: symbols of one class are alike.
+  std::span<const std::uint16_t> contexts;
+  std::uint32_t context_count = 1;
+};
+
+// Bits of a symbol of an alphabet where all have the same number.
+constexpr unsigned symbol_bits(std::uint64_t alphabet_size) noexcept {
+  return static_cast<unsigned>(std::bit_width(alphabet_size - 1));
+}
+
+// float[n] → symbols. Decoding is accumulating into zeros, so that decoder and aggregator cannot disagree.
+class Quantizer : public Stage {
+ public:
+  virtual std::uint64_t alphabet_size() const noexcept = 0;
+
+  virtual std::size_t max_side_bytes() const noexcept { return 0; }
+  virtual bool fixed_side() const noexcept { return true; }
+
+  // symbols[i] (shape [n], n that of x) for each value; what the dequantizer needs beside them goes to `side`.
+  // Throws kBadArgument for values that the quantizer cannot represent.
+  virtual void quantize(const StageContext& context, std::span<const float> x, std::span<std::int32_t> symbols,
+                        ByteWriter& side) const = 0;
+
+  // Classes of the symbols of a frame with these side values, for coders that use them; none by default.
+  // Called by both ends, with the same result.
+  virtual std::uint32_t context_count() const noexcept { return 1; }
+  virtual void contexts(const StageContext&, std::span<const std::byte> /*side*/, std::span<std::uint16_t>) const noexcept {}
+
+  // Reads what `quantize` wrote beside the symbols and refuses what it cannot have written.
+  virtual void check_side(ByteReader&) const {}
+
+  // Refuses symbols that `quantize` cannot have written with these side values. The largest magnitude that any of the
+  // values decodes to, or a bound of it: always finite.
+  virtual double check_symbols(std::span<const std::byte> side, std::span<const std::int32_t> symbols) const = 0;
+
+  // sum[i] += weight × value of symbols[i]; shapes [n]. All has been checked.
+  virtual void accumulate(const StageContext& context, std::span<const std::byte> side,
+                          std::span<const std::int32_t> symbols, double weight, std::span<double> sum) const noexcept = 0;
+};
+
+// symbols ↔ bytes, lossless. The coder is the last of its section and owns the section's remaining bytes.
+class Coder : public Stage {
+ public:
+  virtual std::size_t max_bytes(std::size_t symbols, std::uint64_t alphabet_size) const noexcept = 0;
+  virtual bool fixed_size() const noexcept = 0;
+
+  virtual void encode(const StageContext& context, std::span<const std::int32_t> symbols, const SymbolModel& model,
+                      ByteWriter& out) const = 0;
+
+  // Reads exactly symbols.size() symbols. Throws for bytes that `encode` cannot have written.
+  virtual void decode(const StageContext& context, ByteReader& in, const SymbolModel& model,
+                      std::span<std::int32_t> symbols) const = 0;
+
+  Traits traits(const InputTraits&) const final { return {Unbiased::kAlways, 0.0, 1.0}; }
+};
+
+// One draw of a structured family: a linear map from free parameters to updates.
+class Subspace {
+ public:
+  virtual ~Subspace() = default;
+  virtual void expand_add(std::span<const float> free, std::span<float> update) const = 0;          // update += E free
+  virtual void pull_back(std::span<const float> gradient, std::span<float> free) const = 0;         // free = Eᵀ gradient
+  virtual void project(std::span<const float> update, std::span<float> free) const = 0;             // free = E⁺ update
+};
+
+// A structured family for one layout.
+class Family {
+ public:
+  virtual ~Family() = default;
+  virtual const Layout& free_layout() const noexcept = 0;
+  virtual std::unique_ptr<Subspace> draw(const StageContext& context) const = 0;   // the same for all clients
+};
+
+// One line of the registry. A stage has one or more roles; a factory is null where it does not have that role.
+struct StageDescriptor {
+  std::uint32_t id = 0;   // part of the fingerprint: changes whenever the stage's bytes do, and is never used again
+  std::string_view name;
+  std::string_view summary;
+  std::string_view source;
+  std::span<const ParameterSpec> parameters;
+  std::unique_ptr<Transform> (*make_transform)(const Parameters&, std::size_t inputs) = nullptr;
+  std::unique_ptr<Quantizer> (*make_quantizer)(const Parameters&, std::size_t values) = nullptr;
+  std::unique_ptr<Coder> (*make_coder)(const Parameters&) = nullptr;
+  std::unique_ptr<Family> (*make_family)(const Parameters&, const Layout&) = nullptr;
+};
+
+}  // namespace fewbits

@@ -1,0 +1,53 @@
+#include "unpack.h"
+
+#include <algorithm>
+
+#include "frame.h"
+
+namespace fewbits {
+
+void unpack(const Codec::Impl& codec, std::span<const std::byte> frame, const Expected& expected, Workspace& workspace,
+            UnpackedFrame& out) {
+  read_frame(frame, out.info);
+  if (out.info.fingerprint != codec.fingerprint())
+    throw Error(Errc::kWrongPlan, "the frame was made with another plan or layout: its fingerprint is " +
+                                      std::to_string(out.info.fingerprint) + ", that of '" + codec.text() + "' is " +
+                                      std::to_string(codec.fingerprint()), 4);
+  if (expected.round && out.info.round != *expected.round)
+    throw Error(Errc::kWrongRound, "the frame is of round " + std::to_string(out.info.round) + ", not " +
+                                       std::to_string(*expected.round));
+  if (expected.client && out.info.client != *expected.client)
+    throw Error(Errc::kWrongClient, "the frame names client " + std::to_string(out.info.client) + ", not " +
+                                        std::to_string(*expected.client));
+  const auto groups = codec.groups();
+  const std::size_t sections = std::max<std::size_t>(groups.size(), 1);
+  if (out.info.sections.size() != sections)
+    throw Error(Errc::kMalformed, "the frame has " + std::to_string(out.info.sections.size()) +
+                                      " sections, its plan makes " + std::to_string(sections), out.info.header_bytes);
+
+  out.keys = {expected.seed, out.info.round, out.info.client};
+  out.sections.resize(groups.size());
+  out.symbols.resize(codec.symbols());
+  out.max_abs = 0;
+  workspace.reserve(codec.workspace_bytes());
+  std::span<std::int32_t> symbols = out.symbols;
+  for (std::size_t i = 0; i < groups.size(); ++i) {
+    const auto [offset, bytes] = out.info.sections[i];
+    ByteReader reader(frame.subspan(offset, bytes), offset);
+    const Chain& chain = groups[i].chain;
+    chain.unpack(out.keys, workspace, reader, symbols.first(chain.values()), out.sections[i]);
+    symbols = symbols.subspan(chain.values());
+    out.max_abs = std::max(out.max_abs, out.sections[i].max_abs);
+  }
+  if (groups.empty()) ByteReader(frame.subspan(out.info.header_bytes), out.info.header_bytes).expect_end();
+}
+
+void UnpackedFrame::accumulate(const Codec::Impl& codec, Workspace& workspace, double weight,
+                               std::span<double> sum) const noexcept {
+  for (std::size_t i = 0; i < sections.size(); ++i) {
+    const auto& group = codec.groups()[i];
+    group.chain.accumulate(keys, workspace, sections[i], weight, sum.subspan(group.sum_offset, group.chain.sum_size()));
+  }
+}
+
+}  // namespace fewbits
