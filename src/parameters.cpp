@@ -10,10 +10,15 @@
 namespace fewbits {
 namespace {
 
-std::string shortest(double value) {
+template <class Number>
+std::string shortest(Number value) {
   char buffer[32];
   const auto [end, error] = std::to_chars(buffer, buffer + sizeof buffer, value);
   return {buffer, end};
+}
+
+std::string canonical(ParameterType type, double value) {
+  return type == ParameterType::kInteger ? shortest(static_cast<std::int64_t>(value)) : shortest(value);
 }
 
 // Splits "a|b|c" and calls visit(choice) until it returns true.
@@ -41,8 +46,10 @@ bool in_range(const ParameterSpec& spec, double value) {
 
 std::string ParameterSpec::range() const {
   if (type == ParameterType::kChoice) return std::string(choices);
-  if (type == ParameterType::kInteger) return shortest(min) + ".." + shortest(max);
-  return (min_excluded ? "(" : "[") + shortest(min) + ", " + shortest(max) + "]";
+  const std::string least = canonical(type, min);
+  const std::string most = canonical(type, max);
+  if (type == ParameterType::kInteger) return least + ".." + most;
+  return (min_excluded ? "(" : "[") + least + ", " + most + "]";
 }
 
 std::string_view ParameterSpec::type_name() const noexcept {
@@ -94,7 +101,7 @@ Parameters::Parameters(std::string_view stage, std::span<const ParameterSpec> sp
       const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), parsed.number);
       if (error != std::errc{} || end != value.data() + value.size() || !in_range(spec, parsed.number)) refuse();
       if (spec.type == ParameterType::kInteger && parsed.number != std::floor(parsed.number)) refuse();
-      parsed.text = shortest(parsed.number);
+      parsed.text = canonical(spec.type, parsed.number);
     }
     values_.push_back(std::move(parsed));
   }
