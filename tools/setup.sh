@@ -45,6 +45,8 @@ missing_packages() {
 
 has_botan() { installed libbotan-3-dev || installed libbotan-2-dev; }
 
+botan_package() { if has_candidate libbotan-3-dev; then echo libbotan-3-dev; else echo libbotan-2-dev; fi; }
+
 apt() {
   local as_root=()
   [[ $EUID -eq 0 ]] || as_root=(sudo)
@@ -70,12 +72,12 @@ install_packages() {
     return
   fi
   local others=()
-  has_botan || others+=("libbotan-2-dev (or libbotan-3-dev)")
-  has_clang_runtime || others+=("libclang-rt-dev (of clang's version)")
+  has_botan || others+=("$(botan_package)")
+  has_clang_runtime || others+=(libclang-rt-dev)
   require_root "${missing[*]} ${others[*]}"
   refresh_lists
   if ! has_botan; then
-    if has_candidate libbotan-3-dev; then missing+=(libbotan-3-dev); else missing+=(libbotan-2-dev); fi
+    missing+=("$(botan_package)")
   fi
   install_listed "${missing[@]}"
   if ! has_clang_runtime; then
