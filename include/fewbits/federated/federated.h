@@ -1,0 +1,120 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "fewbits/codec.h"
+#include "fewbits/export.h"
+#include "fewbits/federated/model.h"
+
+// Federated averaging (McMahan et al. 2016, arXiv 1602.05629) in one process, in which every update crosses a byte
+// buffer as a frame: encoded by the client, decoded by the server's aggregator.
+namespace fewbits::federated {
+
+// What is learned, by whom. The spans must outlive every trainer of the task.
+struct Task {
+  ModelFactory model;
+  Examples train;
+  Examples test;
+  std::vector<std::vector<std::uint32_t>> clients;  // rows of `train` that each client has; may be none
+};
+
+// Shared by all plans that are compared: they have the same initial model, clients in each round, and batches.
+struct Options {
+  std::uint64_t seed = 1;
+  std::uint32_t rounds = 200;
+  std::size_t clients_per_round = 10;        // drawn without replacement
+  std::optional<double> client_probability;  // instead: each client takes part with this chance
+  std::size_t epochs = 1;
+  std::size_t batch = 32;
+  std::uint32_t eval_every = 1;              // the last round is always evaluated
+  std::size_t threads = 0;                   // 0: all cores. No result depends on it
+};
+
+struct PlanOptions {
+  std::string plan = "f32";
+  double learning_rate = 0.1;
+  double learning_rate_decay = 1;            // factor of the clients' rate from round to round
+  double server_learning_rate = 1;
+  double server_momentum = 0;                // velocity = momentum · velocity + mean; model += rate · velocity
+};
+
+// Counts are of the whole run so far; loss and seconds of this round. Seconds are sums over clients, for reports only.
+struct RoundResult {
+  std::uint32_t round = 0;                   // from 1
+  std::optional<double> accuracy;            // on the test examples; none where the round is not evaluated
+  double loss = 0;                           // mean of the clients' training losses, by examples
+  std::size_t clients = 0;                   // that sent an update in this round
+  std::size_t examples = 0;
+  std::uint64_t frames = 0;
+  std::uint64_t upload_bytes = 0;            // lengths of the frames
+  std::uint64_t download_bytes = 0;          // 4 a parameter and client
+  double seconds = 0;                        // of the round, by the clock
+  double train_seconds = 0;
+  double encode_seconds = 0;
+  double decode_seconds = 0;                 // checks, decoding and averaging
+};
+
+// One plan's training, round by round.
+class FEWBITS_API Trainer {
+ public:
+  // `task` must outlive the trainer. Throws Error for options out of range, and for a plan that does not compile.
+  Trainer(const Task& task, const Options& options, const PlanOptions& plan);
+  ~Trainer();
+  Trainer(Trainer&&) noexcept;
+  Trainer& operator=(Trainer&&) noexcept;
+
+  // The next round. None, with the model left as it was before it, when training has diverged: an update that the codec
+  // or the aggregator refuses, or a model that is no longer finite.
+  std::optional<RoundResult> step();
+
+  std::uint32_t round() const noexcept;      // the last one that is complete, 0 before the first
+  bool done() const noexcept;                // all rounds are complete, or training has diverged
+  const std::string& stopped() const noexcept;  // why it has diverged, in words; else empty
+
+  const Codec& codec() const noexcept;
+  std::span<const float> parameters() const noexcept;
+
+  // Everything that the next rounds depend on. A trainer made of the same arguments and restored goes on as the first
+  // would have, bit for bit. `restore` throws kBadArgument for bytes of another plan or model, or damaged ones.
+  std::vector<std::byte> save() const;
+  void restore(std::span<const std::byte> bytes);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+// Steps until the trainer is done or `on_round` returns false.
+FEWBITS_API void run(Trainer& trainer, const std::function<bool(const RoundResult&)>& on_round);
+
+inline constexpr std::size_t kSmoothedRounds = 5;
+
+// A plan's accuracy at each round: the mean of its last five evaluations (of all, where there are fewer).
+// None before the first evaluation.
+FEWBITS_API std::vector<std::optional<double>> smoothed_accuracy(std::span<const RoundResult> rounds);
+
+// What a run comes to; accuracies are smoothed ones.
+struct Summary {
+  std::optional<double> best_accuracy;
+  std::optional<double> final_accuracy;
+  std::optional<std::uint32_t> rounds_to_target;        // first round at or over the target
+  std::optional<std::uint64_t> upload_bytes_to_target;  // up to it and with it
+  std::uint64_t upload_bytes = 0;
+  std::uint64_t download_bytes = 0;
+  double bits_per_coordinate = 0;                       // of a frame, on average
+  double train_seconds = 0;
+  double encode_seconds = 0;
+  double decode_seconds = 0;
+  double codec_time_share = 0;                          // (encode + decode) / (train + encode + decode)
+};
+FEWBITS_API Summary summarize(std::span<const RoundResult> rounds, std::size_t coordinates,
+                              std::optional<double> target);
+
+}  // namespace fewbits::federated

@@ -1,0 +1,80 @@
+#include "federated/checkpoint.h"
+
+#include <zlib.h>
+
+#include <array>
+#include <cstring>
+#include <string_view>
+
+#include "fewbits/error.h"
+
+namespace fewbits::federated {
+namespace {
+
+constexpr std::string_view kMagic = "fewbits checkpoint 1\n";
+
+template <typename T>
+void put(std::vector<std::byte>& bytes, const T* values, std::size_t count) {
+  const auto* raw = reinterpret_cast<const std::byte*>(values);
+  bytes.insert(bytes.end(), raw, raw + count * sizeof(T));
+}
+
+[[noreturn]] void damaged() { throw Error(Errc::kBadArgument, "checkpoint is damaged or of another version"); }
+
+template <typename T>
+void take(std::span<const std::byte>& bytes, T* values, std::size_t count) {
+  if (bytes.size() / sizeof(T) < count) damaged();
+  if (count > 0) std::memcpy(values, bytes.data(), count * sizeof(T));
+  bytes = bytes.subspan(count * sizeof(T));
+}
+
+std::uint32_t crc(std::span<const std::byte> bytes) {
+  return static_cast<std::uint32_t>(crc32_z(0, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
+}
+
+}  // namespace
+
+std::vector<std::byte> Checkpoint::to_bytes() const {
+  std::vector<std::byte> bytes;
+  const std::array<std::uint64_t, 9> numbers = {fingerprint,  seed,           round,          frames,
+                                                upload_bytes, download_bytes, stopped.size(), parameters.size(),
+                                                velocity.size()};
+  bytes.reserve(kMagic.size() + sizeof numbers + stopped.size() + 4 * (parameters.size() + velocity.size()) + 4);
+  put(bytes, kMagic.data(), kMagic.size());
+  put(bytes, numbers.data(), numbers.size());
+  put(bytes, stopped.data(), stopped.size());
+  put(bytes, parameters.data(), parameters.size());
+  put(bytes, velocity.data(), velocity.size());
+  const std::uint32_t checksum = crc(bytes);
+  put(bytes, &checksum, 1);
+  return bytes;
+}
+
+Checkpoint Checkpoint::from_bytes(std::span<const std::byte> bytes) {
+  if (bytes.size() < kMagic.size() + 4 || std::memcmp(bytes.data(), kMagic.data(), kMagic.size()) != 0) damaged();
+  std::uint32_t checksum = 0;
+  std::memcpy(&checksum, bytes.data() + bytes.size() - 4, 4);
+  if (checksum != crc(bytes.first(bytes.size() - 4))) damaged();
+  bytes = bytes.subspan(kMagic.size(), bytes.size() - kMagic.size() - 4);
+
+  Checkpoint saved;
+  std::array<std::uint64_t, 9> numbers{};
+  take(bytes, numbers.data(), numbers.size());
+  if (numbers[6] > bytes.size() || numbers[7] > bytes.size() || numbers[8] > bytes.size()) damaged();
+  saved.fingerprint = numbers[0];
+  saved.seed = numbers[1];
+  saved.round = numbers[2];
+  saved.frames = numbers[3];
+  saved.upload_bytes = numbers[4];
+  saved.download_bytes = numbers[5];
+  saved.stopped.resize(numbers[6]);
+  saved.parameters.resize(numbers[7]);
+  saved.velocity.resize(numbers[8]);
+  take(bytes, saved.stopped.data(), saved.stopped.size());
+  take(bytes, saved.parameters.data(), saved.parameters.size());
+  take(bytes, saved.velocity.data(), saved.velocity.size());
+  if (!bytes.empty()) damaged();
+  return saved;
+}
+
+}  // namespace fewbits::federated

@@ -1,0 +1,27 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace fewbits::federated {
+
+// The state of a trainer between two rounds, as bytes in this machine's order, with a CRC-32 at the end.
+struct Checkpoint {
+  std::uint64_t fingerprint = 0;
+  std::uint64_t seed = 0;
+  std::uint64_t round = 0;
+  std::uint64_t frames = 0;
+  std::uint64_t upload_bytes = 0;
+  std::uint64_t download_bytes = 0;
+  std::string stopped;
+  std::vector<float> parameters;
+  std::vector<float> velocity;
+
+  std::vector<std::byte> to_bytes() const;
+  static Checkpoint from_bytes(std::span<const std::byte> bytes);  // throws kBadArgument when they are damaged
+};
+
+}  // namespace fewbits::federated

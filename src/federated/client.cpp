@@ -1,0 +1,75 @@
+#include "federated/client.h"
+
+#include <algorithm>
+
+#include "datasets/variates.h"
+#include "federated/sampling.h"
+#include "federated/stopwatch.h"
+
+namespace fewbits::federated {
+
+Worker::Worker(const Task& task, const Options& options, const Codec& codec)
+    : task_(&task),
+      options_(&options),
+      model_(task.model()),
+      encoder_(codec),
+      features_(task.train.x.size() / task.train.y.size()),
+      local_(codec.layout().elements()),
+      gradient_(codec.layout().elements()),
+      update_(codec.elements()),
+      free_gradient_(codec.structured() ? codec.elements() : 0) {}
+
+Reply Worker::train(const Assignment& assignment, std::uint32_t client) {
+  Reply reply;
+  Stopwatch watch;
+  reply.loss = descend(assignment, client);
+  reply.train_seconds = watch.lap();
+  const std::span<const std::byte> frame = encoder_.encode(
+      update_, {.seed = options_->seed, .round = assignment.round, .client = client});
+  reply.encode_seconds = watch.lap();
+  reply.frame.assign(frame.begin(), frame.end());
+  return reply;
+}
+
+double Worker::descend(const Assignment& assignment, std::uint32_t client) {
+  std::copy(assignment.model.begin(), assignment.model.end(), local_.begin());
+  std::fill(update_.begin(), update_.end(), 0.0f);
+  order_ = task_->clients[client];
+  RandomReader random = batch_randomness(*options_, assignment.round, client);
+  const auto rate = static_cast<float>(assignment.learning_rate);
+  double loss = 0;
+  for (std::size_t epoch = 0; epoch < options_->epochs; ++epoch) {
+    datasets::shuffle(random, order_);
+    for (std::size_t begin = 0; begin < order_.size(); begin += options_->batch) {
+      const std::size_t rows = std::min(options_->batch, order_.size() - begin);
+      const Examples batch = gather(std::span(order_).subspan(begin, rows));
+      loss += model_->loss_and_gradient(local_, batch, gradient_) * static_cast<double>(rows);
+      if (assignment.family == nullptr) {
+        for (std::size_t i = 0; i < local_.size(); ++i) local_[i] -= rate * gradient_[i];
+        continue;
+      }
+      // Recomputed from the start, so that the model is exactly the member of the family that will be sent.
+      assignment.family->pull_back(gradient_, free_gradient_);
+      for (std::size_t i = 0; i < update_.size(); ++i) update_[i] -= rate * free_gradient_[i];
+      std::copy(assignment.model.begin(), assignment.model.end(), local_.begin());
+      assignment.family->expand_add(update_, local_);
+    }
+  }
+  if (assignment.family == nullptr) {
+    for (std::size_t i = 0; i < update_.size(); ++i) update_[i] = local_[i] - assignment.model[i];
+  }
+  return loss / static_cast<double>(options_->epochs * order_.size());
+}
+
+Examples Worker::gather(std::span<const std::uint32_t> rows) {
+  batch_x_.resize(rows.size() * features_);
+  batch_y_.resize(rows.size());
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const auto row = task_->train.x.subspan(rows[i] * features_, features_);
+    std::copy(row.begin(), row.end(), batch_x_.begin() + static_cast<std::ptrdiff_t>(i * features_));
+    batch_y_[i] = task_->train.y[rows[i]];
+  }
+  return {batch_x_, batch_y_};
+}
+
+}  // namespace fewbits::federated

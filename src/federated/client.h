@@ -1,0 +1,58 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "fewbits/codec.h"
+#include "fewbits/federated/federated.h"
+#include "fewbits/structure.h"
+
+namespace fewbits::federated {
+
+// What every client of a round is told.
+struct Assignment {
+  std::uint32_t round = 0;
+  double learning_rate = 0;
+  std::span<const float> model;
+  const Structure* family = nullptr;  // train inside it; null: all parameters
+};
+
+struct Reply {
+  std::vector<std::byte> frame;
+  double loss = 0;                    // mean over the steps, by rows
+  double train_seconds = 0;
+  double encode_seconds = 0;
+};
+
+// Scratch of one thread, in which client after client trains, and evaluation runs.
+class Worker {
+ public:
+  Worker(const Task& task, const Options& options, const Codec& codec);
+
+  // Local SGD of `client` from the round's model, its update encoded. Throws Error when the codec refuses the update.
+  Reply train(const Assignment& assignment, std::uint32_t client);
+
+  Model& model() noexcept { return *model_; }
+
+ private:
+  double descend(const Assignment& assignment, std::uint32_t client);
+  Examples gather(std::span<const std::uint32_t> rows);
+
+  const Task* task_;
+  const Options* options_;
+  std::unique_ptr<Model> model_;
+  Encoder encoder_;
+  std::size_t features_;
+  std::vector<std::uint32_t> order_;
+  std::vector<float> batch_x_;
+  std::vector<std::uint8_t> batch_y_;
+  std::vector<float> local_;          // the client's model
+  std::vector<float> gradient_;
+  std::vector<float> update_;         // what is sent: local - start, or the free parameters
+  std::vector<float> free_gradient_;
+};
+
+}  // namespace fewbits::federated

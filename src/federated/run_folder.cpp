@@ -1,0 +1,192 @@
+#include "federated/run_folder.h"
+
+#include <cmath>
+#include <limits>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include "federated/checkpoint.h"
+#include "fewbits/error.h"
+
+namespace fewbits::federated {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using nlohmann::ordered_json;
+
+[[noreturn]] void fail(const std::string& what) { throw Error(Errc::kBadArgument, what); }
+
+ordered_json line_of(std::size_t index, const ordered_json& names, const RoundResult& round,
+                     std::optional<double> smoothed) {
+  ordered_json line = {{"type", "round"}};
+  line.update(names);
+  line["plan_index"] = index;
+  line["round"] = round.round;
+  line["accuracy"] = round.accuracy ? ordered_json(*round.accuracy) : ordered_json();
+  line["smoothed_accuracy"] = smoothed ? ordered_json(*smoothed) : ordered_json();
+  line["loss"] = round.loss;
+  line["upload_bytes"] = round.upload_bytes;
+  line["download_bytes"] = round.download_bytes;
+  line["frames"] = round.frames;
+  line["clients"] = round.clients;
+  line["examples"] = round.examples;
+  line["seconds"] = round.seconds;
+  line["train_seconds"] = round.train_seconds;
+  line["encode_seconds"] = round.encode_seconds;
+  line["decode_seconds"] = round.decode_seconds;
+  return line;
+}
+
+RoundResult round_of(const json& line) {
+  RoundResult round;
+  round.round = line.at("round");
+  if (!line.at("accuracy").is_null()) round.accuracy = line.at("accuracy").get<double>();
+  // JSON has no NaN; the writer makes it null.
+  round.loss = line.at("loss").is_null() ? std::numeric_limits<double>::quiet_NaN() : line.at("loss").get<double>();
+  round.upload_bytes = line.at("upload_bytes");
+  round.download_bytes = line.at("download_bytes");
+  round.frames = line.at("frames");
+  round.clients = line.at("clients");
+  round.examples = line.at("examples");
+  round.seconds = line.at("seconds");
+  round.train_seconds = line.at("train_seconds");
+  round.encode_seconds = line.at("encode_seconds");
+  round.decode_seconds = line.at("decode_seconds");
+  return round;
+}
+
+std::string_view text_of(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+}  // namespace
+
+bool RunFolder::has_run(const fs::path& folder) { return fs::exists(folder / "results.jsonl"); }
+
+RunFolder RunFolder::create(const fs::path& folder, const json& header, bool force) {
+  if (has_run(folder) && !force) {
+    fail(folder.string() + " has results of another run; give --resume to go on with it, --force to replace it, or "
+                           "another --out");
+  }
+  std::error_code error;
+  fs::remove_all(folder / "checkpoints", error);
+  fs::remove(folder / "summary.json", error);
+  fs::create_directories(folder / "checkpoints", error);
+  if (error) fail("cannot make the folder " + (folder / "checkpoints").string() + ": " + error.message());
+  RunFolder run(folder);
+  run.header_ = header;
+  run.replace(run.results_path(), header.dump() + "\n");
+  run.results_.open(run.results_path(), std::ios::app);
+  return run;
+}
+
+RunFolder RunFolder::open(const fs::path& folder) {
+  RunFolder run(folder);
+  std::ifstream in(run.results_path());
+  if (!in) fail("no run to resume in " + folder.string() + ": there is no results.jsonl");
+  std::string text;
+  if (!std::getline(in, text)) fail(run.results_path().string() + " is empty");
+  run.header_ = json::parse(text, nullptr, false);
+  if (!run.header_.is_object() || run.header_.value("type", "") != "run" || !run.header_.contains("settings")) {
+    fail(run.results_path().string() + " does not begin with the settings of a run");
+  }
+
+  std::string kept = text + "\n";
+  struct Saved {
+    std::uint64_t round = 0;
+    bool stopped = false;
+  };
+  std::vector<Saved> saved;
+  while (std::getline(in, text)) {
+    const json line = json::parse(text, nullptr, false);
+    if (line.is_discarded() && in.eof()) break;  // cut off in the middle of a write
+    try {
+      const std::size_t index = line.at("plan_index");
+      if (index > 100'000) fail("plan_index is " + std::to_string(index));
+      for (std::size_t i = saved.size(); i <= index; ++i) {
+        const std::optional<std::vector<std::byte>> bytes = run.checkpoint(i);
+        const Checkpoint state = bytes ? Checkpoint::from_bytes(*bytes) : Checkpoint();
+        saved.push_back({state.round, !state.stopped.empty()});
+        run.rounds_.emplace_back();
+      }
+      if (line.at("type") == "stopped") {
+        if (saved[index].stopped) kept += text + "\n";
+        continue;
+      }
+      RoundResult round = round_of(line);
+      if (round.round > saved[index].round) continue;
+      if (round.round != run.rounds_[index].size() + 1) fail("round " + std::to_string(round.round) + " is out of order");
+      run.rounds_[index].push_back(round);
+      kept += text + "\n";
+    } catch (const std::exception& error) {
+      fail(run.results_path().string() + " cannot be resumed: " + error.what());
+    }
+  }
+  for (std::size_t i = 0; i < saved.size(); ++i) {
+    if (run.rounds_[i].size() != saved[i].round) {
+      fail(run.results_path().string() + " lacks rounds that checkpoint " + std::to_string(i) + " has; start anew");
+    }
+  }
+  in.close();
+  run.replace(run.results_path(), kept);
+  run.results_.open(run.results_path(), std::ios::app);
+  return run;
+}
+
+const std::vector<RoundResult>& RunFolder::rounds(std::size_t index) const {
+  static const std::vector<RoundResult> none;
+  return index < rounds_.size() ? rounds_[index] : none;
+}
+
+fs::path RunFolder::checkpoint_path(std::size_t index) const {
+  return folder_ / "checkpoints" / (std::to_string(index) + ".bin");
+}
+
+std::optional<std::vector<std::byte>> RunFolder::checkpoint(std::size_t index) const {
+  std::ifstream in(checkpoint_path(index), std::ios::binary);
+  if (!in) return std::nullopt;
+  const std::string text(std::istreambuf_iterator<char>(in), {});
+  const auto* raw = reinterpret_cast<const std::byte*>(text.data());
+  return std::vector<std::byte>(raw, raw + text.size());
+}
+
+void RunFolder::add_round(std::size_t index, const ordered_json& names, const RoundResult& round,
+                          std::optional<double> smoothed, std::span<const std::byte> checkpoint) {
+  append(line_of(index, names, round, smoothed));
+  replace(checkpoint_path(index), text_of(checkpoint));
+}
+
+void RunFolder::add_stop(std::size_t index, const ordered_json& names, const std::string& reason,
+                         std::span<const std::byte> checkpoint) {
+  ordered_json line = {{"type", "stopped"}};
+  line.update(names);
+  line["plan_index"] = index;
+  line["reason"] = reason;
+  append(line);
+  replace(checkpoint_path(index), text_of(checkpoint));
+}
+
+void RunFolder::write_summary(const ordered_json& summary) {
+  replace(folder_ / "summary.json", summary.dump(2) + "\n");
+}
+
+void RunFolder::append(const ordered_json& line) {
+  results_ << line.dump() << '\n' << std::flush;
+  if (!results_) fail("cannot write " + results_path().string());
+}
+
+// Whole or not at all: readers, and a run that is resumed, never see half a file.
+void RunFolder::replace(const fs::path& path, std::string_view bytes) const {
+  const fs::path temporary = path.string() + ".part";
+  std::ofstream out(temporary, std::ios::binary | std::ios::trunc);
+  out.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  out.close();
+  if (!out) fail("cannot write " + temporary.string());
+  std::error_code error;
+  fs::rename(temporary, path, error);
+  if (error) fail("cannot write " + path.string() + ": " + error.message());
+}
+
+}  // namespace fewbits::federated

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "fewbits/federated/federated.h"
+
+namespace fewbits::federated {
+
+// The folder of a run:
+//   results.jsonl          first what is run ("type": "run"), then a line a round and plan
+//   checkpoints/<i>.bin    of plan i, replaced after each of its rounds
+//   summary.json           written at the end
+// A round's line is written before its checkpoint, so lines beyond a checkpoint are of a round that is done again.
+class RunFolder {
+ public:
+  // Begins a run. Throws kBadArgument when the folder has results already, unless `force` says to remove them.
+  static RunFolder create(const std::filesystem::path& folder, const nlohmann::json& header, bool force);
+
+  // Goes on with a run. Throws kBadArgument when there is none, or its files do not fit together.
+  static RunFolder open(const std::filesystem::path& folder);
+  static bool has_run(const std::filesystem::path& folder);
+
+  const nlohmann::json& header() const noexcept { return header_; }
+
+  // Of plan `index`: the rounds that are complete, and the checkpoint after the last of them.
+  const std::vector<RoundResult>& rounds(std::size_t index) const;
+  std::optional<std::vector<std::byte>> checkpoint(std::size_t index) const;
+
+  // A finished round, and the trainer's state after it. `names` are fields to put first in the line.
+  void add_round(std::size_t index, const nlohmann::ordered_json& names, const RoundResult& round,
+                 std::optional<double> smoothed, std::span<const std::byte> checkpoint);
+  // Training has diverged after the last round.
+  void add_stop(std::size_t index, const nlohmann::ordered_json& names, const std::string& reason,
+                std::span<const std::byte> checkpoint);
+
+  void write_summary(const nlohmann::ordered_json& summary);
+
+ private:
+  explicit RunFolder(std::filesystem::path folder) : folder_(std::move(folder)) {}
+
+  void append(const nlohmann::ordered_json& line);
+  void replace(const std::filesystem::path& path, std::string_view bytes) const;
+  std::filesystem::path checkpoint_path(std::size_t index) const;
+  std::filesystem::path results_path() const { return folder_ / "results.jsonl"; }
+
+  std::filesystem::path folder_;
+  nlohmann::json header_;
+  std::vector<std::vector<RoundResult>> rounds_;
+  std::ofstream results_;
+};
+
+}  // namespace fewbits::federated

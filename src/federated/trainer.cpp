@@ -1,0 +1,286 @@
+#include <tbb/enumerable_thread_specific.h>
+#include <tbb/global_control.h>
+#include <tbb/parallel_for.h>
+#include <tbb/task_arena.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <utility>
+
+#include "federated/checkpoint.h"
+#include "federated/client.h"
+#include "federated/sampling.h"
+#include "federated/stopwatch.h"
+#include "fewbits/aggregator.h"
+#include "fewbits/error.h"
+#include "fewbits/federated/federated.h"
+#include "fewbits/structure.h"
+
+namespace fewbits::federated {
+namespace {
+
+// Frames that are held before they are aggregated: enough for many cores, few enough for cohorts of thousands.
+constexpr std::size_t kFramesAtOnce = 64;
+constexpr std::size_t kRowsPerEvaluation = 500;
+constexpr std::size_t kMaxThreads = 1024;
+
+void require(bool right, const std::string& what) {
+  if (!right) throw Error(Errc::kBadArgument, what);
+}
+
+bool positive(double value) { return std::isfinite(value) && value > 0; }
+
+void check(const Task& task) {
+  require(task.model != nullptr, "the task has no model");
+  require(!task.train.y.empty() && !task.test.y.empty(), "the task has no training or no test examples");
+  require(task.train.x.size() % task.train.y.size() == 0 &&
+              task.test.x.size() == task.test.y.size() * (task.train.x.size() / task.train.y.size()),
+          "training and test examples differ in their number of features");
+  require(!task.clients.empty() && task.clients.size() <= 0xFFFF'FFFFu, "the task has no clients, or too many");
+  for (const auto& rows : task.clients) {
+    for (const std::uint32_t row : rows) {
+      require(row < task.train.y.size(), "a client has row " + std::to_string(row) + " of " +
+                                             std::to_string(task.train.y.size()) + " training examples");
+    }
+  }
+}
+
+void check(const Options& options, const PlanOptions& plan, std::size_t clients) {
+  require(options.rounds >= 1 && options.rounds <= kMaxRound,
+          "rounds is " + std::to_string(options.rounds) + ", expected 1 to " + std::to_string(kMaxRound));
+  require(options.epochs >= 1 && options.batch >= 1, "epochs and batch must be at least 1");
+  require(options.eval_every >= 1, "eval-every must be at least 1");
+  require(options.threads <= kMaxThreads, "threads is " + std::to_string(options.threads) + ", expected at most " +
+                                              std::to_string(kMaxThreads));
+  if (options.client_probability) {
+    require(positive(*options.client_probability) && *options.client_probability <= 1,
+            "client-probability is " + std::to_string(*options.client_probability) + ", expected over 0 and at most 1");
+  } else {
+    require(options.clients_per_round >= 1 && options.clients_per_round <= clients,
+            "clients-per-round is " + std::to_string(options.clients_per_round) + ", expected 1 to the number of clients, " +
+                std::to_string(clients));
+  }
+  require(positive(plan.learning_rate) && positive(plan.learning_rate_decay) && positive(plan.server_learning_rate),
+          "lr, lr-decay and server-lr must be positive");
+  require(plan.server_momentum >= 0 && plan.server_momentum < 1, "server-momentum must be at least 0 and less than 1");
+}
+
+bool is_divergence(const Error& error) {
+  return error.code() == Errc::kNotFinite || error.code() == Errc::kTooLarge;
+}
+
+}  // namespace
+
+struct Trainer::State {
+  State(const Task& the_task, const Options& the_options, const PlanOptions& the_plan)
+      : task((check(the_task), the_task)),
+        options((check(the_options, the_plan, the_task.clients.size()), the_options)),
+        plan(the_plan),
+        model(task.model()),
+        codec(Codec::compile(plan.plan, model->layout())),
+        arena(options.threads == 0 ? tbb::task_arena::automatic : static_cast<int>(options.threads)),
+        workers([this] { return Worker(task, options, codec); }),
+        parameters(model->layout().elements()),
+        velocity(plan.server_momentum > 0 ? parameters.size() : 0) {
+    // Without it an arena has no more threads than the machine has cores.
+    if (options.threads > 0) {
+      parallelism.emplace(tbb::global_control::max_allowed_parallelism, options.threads);
+    }
+    model->initialize(options.seed, parameters);
+  }
+
+  void stop(const std::string& why) { stopped = "diverged in round " + std::to_string(round + 1) + ": " + why; }
+
+  // Replies of clients [begin, end) of the cohort, computed in parallel; an error in the place of its client.
+  struct Outcome {
+    Reply reply;
+    std::optional<Error> refusal;
+  };
+  std::vector<Outcome> train(const Assignment& assignment, std::span<const std::uint32_t> cohort) {
+    std::vector<Outcome> outcomes(cohort.size());
+    arena.execute([&] {
+      tbb::parallel_for(std::size_t{0}, cohort.size(), [&](std::size_t i) {
+        try {
+          outcomes[i].reply = workers.local().train(assignment, cohort[i]);
+        } catch (const Error& error) {
+          if (!is_divergence(error)) throw;
+          outcomes[i].refusal = error;
+        }
+      });
+    });
+    return outcomes;
+  }
+
+  std::optional<std::vector<float>> average(RoundResult& result);
+  bool apply(const std::vector<float>& mean);
+  double evaluate();
+
+  const Task& task;
+  const Options options;
+  const PlanOptions plan;
+  std::unique_ptr<Model> model;
+  const Codec codec;
+  std::optional<tbb::global_control> parallelism;
+  tbb::task_arena arena;
+  tbb::enumerable_thread_specific<Worker> workers;
+
+  std::uint32_t round = 0;
+  std::string stopped;
+  std::uint64_t frames = 0;
+  std::uint64_t upload_bytes = 0;
+  std::uint64_t download_bytes = 0;
+  std::vector<float> parameters;
+  std::vector<float> velocity;
+};
+
+// The weighted mean of the cohort's updates, and what it cost. None when training has diverged; empty when nobody sent.
+std::optional<std::vector<float>> Trainer::State::average(RoundResult& result) {
+  std::vector<std::uint32_t> cohort = sample_clients(options, task.clients.size(), result.round);
+  std::erase_if(cohort, [&](std::uint32_t client) { return task.clients[client].empty(); });
+  std::optional<Structure> family;
+  if (codec.structured()) family.emplace(codec, RoundContext{options.seed, result.round});
+  const Assignment assignment{
+      .round = result.round,
+      .learning_rate = plan.learning_rate * std::pow(plan.learning_rate_decay, result.round - 1),
+      .model = parameters,
+      .family = family ? &*family : nullptr};
+
+  Aggregator sum(codec, {options.seed, result.round});
+  for (std::size_t begin = 0; begin < cohort.size(); begin += kFramesAtOnce) {
+    const auto part = std::span(cohort).subspan(begin, std::min(kFramesAtOnce, cohort.size() - begin));
+    const std::vector<Outcome> outcomes = train(assignment, part);
+    Stopwatch watch;
+    for (std::size_t i = 0; i < part.size(); ++i) {
+      const std::size_t examples = task.clients[part[i]].size();
+      try {
+        if (outcomes[i].refusal) throw *outcomes[i].refusal;
+        sum.add(outcomes[i].reply.frame, {.client = part[i], .weight = static_cast<double>(examples)});
+      } catch (const Error& error) {
+        if (!is_divergence(error)) throw;
+        stop("the update of client " + std::to_string(part[i]) + " was refused: " + error.what());
+        return std::nullopt;
+      }
+      const Reply& reply = outcomes[i].reply;
+      ++result.clients;
+      result.examples += examples;
+      result.loss += reply.loss * static_cast<double>(examples);
+      result.train_seconds += reply.train_seconds;
+      result.encode_seconds += reply.encode_seconds;
+      result.upload_bytes += reply.frame.size();
+    }
+    result.decode_seconds += watch.lap();
+  }
+  if (result.clients == 0) return std::vector<float>();
+  result.loss /= static_cast<double>(result.examples);
+
+  Stopwatch watch;
+  std::vector<float> mean = sum.mean();
+  if (family) {
+    std::vector<float> update(parameters.size());
+    family->expand(mean, update);
+    mean = std::move(update);
+  }
+  result.decode_seconds += watch.lap();
+  return mean;
+}
+
+// False, and nothing is changed, when the new model is not finite.
+bool Trainer::State::apply(const std::vector<float>& mean) {
+  const auto rate = static_cast<float>(plan.server_learning_rate);
+  const auto momentum = static_cast<float>(plan.server_momentum);
+  std::vector<float> moved = parameters;
+  std::vector<float> speed = velocity;
+  bool finite = true;
+  for (std::size_t i = 0; i < moved.size(); ++i) {
+    float step = mean[i];
+    if (!speed.empty()) step = speed[i] = momentum * speed[i] + step;
+    moved[i] += rate * step;
+    finite = finite && std::isfinite(moved[i]) && std::isfinite(step);
+  }
+  if (!finite) return false;
+  parameters = std::move(moved);
+  velocity = std::move(speed);
+  return true;
+}
+
+double Trainer::State::evaluate() {
+  const std::size_t rows = task.test.y.size();
+  const std::size_t features = task.test.x.size() / rows;
+  std::atomic<std::size_t> correct{0};
+  arena.execute([&] {
+    tbb::parallel_for(std::size_t{0}, (rows + kRowsPerEvaluation - 1) / kRowsPerEvaluation, [&](std::size_t part) {
+      const std::size_t begin = part * kRowsPerEvaluation;
+      const std::size_t count = std::min(kRowsPerEvaluation, rows - begin);
+      const Examples examples{task.test.x.subspan(begin * features, count * features), task.test.y.subspan(begin, count)};
+      correct += workers.local().model().correct(parameters, examples);
+    });
+  });
+  return static_cast<double>(correct) / static_cast<double>(rows);
+}
+
+Trainer::Trainer(const Task& task, const Options& options, const PlanOptions& plan)
+    : state_(std::make_unique<State>(task, options, plan)) {}
+Trainer::~Trainer() = default;
+Trainer::Trainer(Trainer&&) noexcept = default;
+Trainer& Trainer::operator=(Trainer&&) noexcept = default;
+
+std::optional<RoundResult> Trainer::step() {
+  State& s = *state_;
+  if (done()) throw Error(Errc::kBadArgument, "the trainer is done after round " + std::to_string(s.round));
+  Stopwatch watch;
+  RoundResult result;
+  result.round = s.round + 1;
+  const std::optional<std::vector<float>> mean = s.average(result);
+  if (!mean) return std::nullopt;
+  if (!mean->empty() && !s.apply(*mean)) {
+    s.stop("the model is no longer finite");
+    return std::nullopt;
+  }
+  s.round = result.round;
+  result.upload_bytes = s.upload_bytes += result.upload_bytes;
+  result.download_bytes = s.download_bytes += 4 * s.parameters.size() * result.clients;
+  result.frames = s.frames += result.clients;
+  if (s.round % s.options.eval_every == 0 || s.round == s.options.rounds) result.accuracy = s.evaluate();
+  result.seconds = watch.lap();
+  return result;
+}
+
+std::uint32_t Trainer::round() const noexcept { return state_->round; }
+bool Trainer::done() const noexcept { return state_->round == state_->options.rounds || !state_->stopped.empty(); }
+const std::string& Trainer::stopped() const noexcept { return state_->stopped; }
+const Codec& Trainer::codec() const noexcept { return state_->codec; }
+std::span<const float> Trainer::parameters() const noexcept { return state_->parameters; }
+
+std::vector<std::byte> Trainer::save() const {
+  const State& s = *state_;
+  return Checkpoint{.fingerprint = s.codec.fingerprint(), .seed = s.options.seed, .round = s.round, .frames = s.frames,
+                    .upload_bytes = s.upload_bytes, .download_bytes = s.download_bytes, .stopped = s.stopped,
+                    .parameters = s.parameters, .velocity = s.velocity}
+      .to_bytes();
+}
+
+void Trainer::restore(std::span<const std::byte> bytes) {
+  State& s = *state_;
+  Checkpoint saved = Checkpoint::from_bytes(bytes);
+  require(saved.fingerprint == s.codec.fingerprint() && saved.seed == s.options.seed &&
+              saved.parameters.size() == s.parameters.size() && saved.velocity.size() == s.velocity.size() &&
+              saved.round <= s.options.rounds,
+          "checkpoint is of another plan, model, seed, momentum or number of rounds");
+  s.round = static_cast<std::uint32_t>(saved.round);
+  s.frames = saved.frames;
+  s.upload_bytes = saved.upload_bytes;
+  s.download_bytes = saved.download_bytes;
+  s.stopped = std::move(saved.stopped);
+  s.parameters = std::move(saved.parameters);
+  s.velocity = std::move(saved.velocity);
+}
+
+void run(Trainer& trainer, const std::function<bool(const RoundResult&)>& on_round) {
+  while (!trainer.done()) {
+    const std::optional<RoundResult> result = trainer.step();
+    if (result && !on_round(*result)) return;
+  }
+}
+
+}  // namespace fewbits::federated
