@@ -63,9 +63,13 @@ void Codec::Impl::make_groups() {
     symbols_ += chain.values();
     gathered = std::max(gathered, elements);
     chain_bytes = std::max(chain_bytes, chain.workspace_bytes());
-    max_frame_size_ += chain.max_bytes() + varint_bytes(chain.max_bytes());
+    max_frame_size_ += chain.max_bytes();
   }
-  max_frame_size_ += varint_bytes(groups_.size());
+  if (groups_.size() > 1) {   // the table: a count, and lengths of all sections but the last
+    max_frame_size_ += varint_bytes(groups_.size());
+    for (const Group& group : std::span(groups_).first(groups_.size() - 1))
+      max_frame_size_ += varint_bytes(group.chain.max_bytes());
+  }
   workspace_bytes_ = Workspace::bytes_for<double>(gathered) + chain_bytes;
 }
 
