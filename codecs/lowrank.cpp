@@ -28,23 +28,29 @@ Matrix as_matrix(const Tensor& tensor, std::size_t offset, std::size_t rank) noe
   return {offset, rows, columns, tensor.shape.size() < 2 ? rows : std::min(rank, rows)};
 }
 
+// Rows of b that one pass over a row of the result adds up: fewer trips of the result through memory.
+constexpr std::size_t kRowsAtOnce = 4;
+
 // out += a · b, shapes [rows, inner] · [inner, columns]; row-major, one order of sums on every machine.
 void multiply_add(const float* a, const float* b, float* out, std::size_t rows, std::size_t inner, std::size_t columns) {
-  for (std::size_t i = 0; i < rows; ++i)
-    for (std::size_t k = 0; k < inner; ++k) {
-      const float factor = a[i * inner + k];
-      for (std::size_t j = 0; j < columns; ++j) out[i * columns + j] += factor * b[k * columns + j];
+  for (std::size_t i = 0; i < rows; ++i, a += inner, out += columns) {
+    std::size_t k = 0;
+    for (; k + kRowsAtOnce <= inner; k += kRowsAtOnce) {
+      const float* row = b + k * columns;
+      for (std::size_t j = 0; j < columns; ++j)
+        out[j] += (a[k] * row[j] + a[k + 1] * row[columns + j]) +
+                  (a[k + 2] * row[2 * columns + j] + a[k + 3] * row[3 * columns + j]);
     }
+    for (; k < inner; ++k)
+      for (std::size_t j = 0; j < columns; ++j) out[j] += a[k] * b[k * columns + j];
+  }
 }
 
-// out += aᵀ · b, shapes [rows, inner]ᵀ · [rows, columns].
-void multiply_transposed_add(const float* a, const float* b, float* out, std::size_t rows, std::size_t inner,
-                             std::size_t columns) {
+std::vector<float> transposed(const std::vector<float>& a, std::size_t rows, std::size_t columns) {
+  std::vector<float> result(a.size());
   for (std::size_t i = 0; i < rows; ++i)
-    for (std::size_t k = 0; k < inner; ++k) {
-      const float factor = a[i * inner + k];
-      for (std::size_t j = 0; j < columns; ++j) out[k * columns + j] += factor * b[i * columns + j];
-    }
+    for (std::size_t j = 0; j < columns; ++j) result[j * rows + i] = a[i * columns + j];
+  return result;
 }
 
 // Solves (AᵀA) X = B in place for X (shape [rank, columns]) by Cholesky's decomposition.
@@ -84,13 +90,14 @@ class LowRankSubspace final : public Subspace {
   struct Block {
     Matrix matrix;
     std::size_t free_offset;
-    std::vector<float> factor;   // A, shape [rows, rank]; empty where the tensor is trained whole
+    std::vector<float> factor;              // A, shape [rows, rank]; empty where the tensor is trained whole
+    std::vector<float> transposed_factor;   // shape [rank, rows]
   };
 
   explicit LowRankSubspace(std::vector<Block> blocks) : blocks_(std::move(blocks)) {}
 
   void expand_add(std::span<const float> free, std::span<float> update) const override {
-    for (const auto& [m, free_offset, a] : blocks_) {
+    for (const auto& [m, free_offset, a, at] : blocks_) {
       const float* b = free.data() + free_offset;
       float* h = update.data() + m.offset;
       if (m.whole())
@@ -101,21 +108,21 @@ class LowRankSubspace final : public Subspace {
   }
 
   void pull_back(std::span<const float> gradient, std::span<float> free) const override {
-    for (const auto& [m, free_offset, a] : blocks_) {
+    for (const auto& [m, free_offset, a, at] : blocks_) {
       const float* g = gradient.data() + m.offset;
       const auto b = free.subspan(free_offset, m.rank * m.columns);
       if (m.whole()) {
         std::copy_n(g, b.size(), b.begin());
       } else {
         std::ranges::fill(b, 0.0f);
-        multiply_transposed_add(a.data(), g, b.data(), m.rows, m.rank, m.columns);
+        multiply_add(at.data(), g, b.data(), m.rank, m.rows, m.columns);
       }
     }
   }
 
   void project(std::span<const float> update, std::span<float> free) const override {
     pull_back(update, free);
-    for (const auto& [m, free_offset, a] : blocks_)
+    for (const auto& [m, free_offset, a, at] : blocks_)
       if (!m.whole()) solve_normal(a, m.rows, m.rank, m.columns, free.subspan(free_offset, m.rank * m.columns));
   }
 
@@ -144,7 +151,8 @@ class LowRankFamily final : public Family {
         factor.resize(m.rows * m.rank);
         for (float& entry : factor) entry = (random.next() >> 31) != 0 ? -magnitude : magnitude;
       }
-      blocks.push_back({m, free_.offset(t), std::move(factor)});
+      std::vector<float> flipped = transposed(factor, m.rows, factor.empty() ? 0 : m.rank);
+      blocks.push_back({m, free_.offset(t), std::move(factor), std::move(flipped)});
     }
     return std::make_unique<LowRankSubspace>(std::move(blocks));
   }
