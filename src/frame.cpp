@@ -47,7 +47,7 @@ void FrameWriter::seal() {
   std::memcpy(out_.data() + checksum_at_, &sum, sizeof sum);
 }
 
-void read_frame(std::span<const std::byte> frame, FrameInfo& info) {
+void read_header(std::span<const std::byte> frame, FrameInfo& info) {
   ByteReader reader(frame);
   if (const unsigned magic = reader.u8(); magic != kFrameMagic)
     throw Error(Errc::kNotAFrame, "no fewbits frame: the first byte is " + std::to_string(magic) + ", not 251", 0);
@@ -71,7 +71,10 @@ void read_frame(std::span<const std::byte> frame, FrameInfo& info) {
   if (const std::uint32_t sum = checksum(frame, checksum_at); sum != info.checksum)
     throw Error(Errc::kChecksumMismatch, "the frame is damaged: its checksum is " + std::to_string(info.checksum) +
                                              ", its bytes have " + std::to_string(sum), checksum_at);
+}
 
+void read_sections(std::span<const std::byte> frame, std::size_t most, FrameInfo& info) {
+  ByteReader reader(frame.subspan(info.header_bytes), info.header_bytes);
   info.sections.clear();
   std::uint64_t count = 1;
   if ((info.required_flags & kSeveralSections) != 0) {
@@ -80,6 +83,8 @@ void read_frame(std::span<const std::byte> frame, FrameInfo& info) {
     if (count - 1 > reader.remaining())
       throw Error(Errc::kTruncated, std::to_string(count) + " sections are claimed in " +
                                         std::to_string(reader.remaining()) + " bytes", reader.offset());
+    if (count > most)
+      reader.malformed("a table of " + std::to_string(count) + " sections, the plan makes " + std::to_string(most));
   }
   for (; count > 1; --count) {
     const std::uint64_t length = reader.varint();
@@ -92,7 +97,8 @@ void read_frame(std::span<const std::byte> frame, FrameInfo& info) {
 
 FrameInfo inspect(std::span<const std::byte> frame) {
   FrameInfo info;
-  read_frame(frame, info);
+  read_header(frame, info);
+  read_sections(frame, frame.size(), info);
   return info;
 }
 

@@ -39,7 +39,11 @@ class FrameWriter {
   std::size_t sections_left_;
 };
 
-// Reads header and table, and verifies the checksum. Throws Error.
-void read_frame(std::span<const std::byte> frame, FrameInfo& info);
+// Reads the header, and verifies the checksum over all bytes. Throws Error.
+void read_header(std::span<const std::byte> frame, FrameInfo& info);
+
+// Reads the table of sections after the header. Throws Error, also for more than `most` of them, before there is memory
+// for them: a byte of a frame can claim a section.
+void read_sections(std::span<const std::byte> frame, std::size_t most, FrameInfo& info);
 
 }  // namespace fewbits

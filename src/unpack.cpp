@@ -8,7 +8,7 @@ namespace fewbits {
 
 void unpack(const Codec::Impl& codec, std::span<const std::byte> frame, const Expected& expected, Workspace& workspace,
             UnpackedFrame& out) {
-  read_frame(frame, out.info);
+  read_header(frame, out.info);
   if (out.info.fingerprint != codec.fingerprint())
     throw Error(Errc::kWrongPlan, "the frame was made with another plan or layout: its fingerprint is " +
                                       std::to_string(out.info.fingerprint) + ", that of '" + codec.text() + "' is " +
@@ -21,6 +21,7 @@ void unpack(const Codec::Impl& codec, std::span<const std::byte> frame, const Ex
                                         std::to_string(*expected.client));
   const auto groups = codec.groups();
   const std::size_t sections = std::max<std::size_t>(groups.size(), 1);
+  read_sections(frame, sections, out.info);
   if (out.info.sections.size() != sections)
     throw Error(Errc::kMalformed, "the frame has " + std::to_string(out.info.sections.size()) +
                                       " sections, its plan makes " + std::to_string(sections), out.info.header_bytes);
