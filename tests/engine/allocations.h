@@ -1,0 +1,18 @@
+#pragma once
+
+#include <cstddef>
+
+// Counts what operator new has given out; the programs that include allocations.cpp replace it.
+namespace fewbits::test {
+
+// The most bytes that were allocated at one time since the object was made, beyond those that were then.
+class PeakAllocation {
+ public:
+  PeakAllocation() noexcept;
+  std::size_t bytes() const noexcept;
+
+ private:
+  std::size_t start_;
+};
+
+}  // namespace fewbits::test
