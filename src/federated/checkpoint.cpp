@@ -15,8 +15,9 @@ constexpr std::string_view kMagic = "fewbits checkpoint 1\n";
 
 template <typename T>
 void put(std::vector<std::byte>& bytes, const T* values, std::size_t count) {
-  const auto* raw = reinterpret_cast<const std::byte*>(values);
-  bytes.insert(bytes.end(), raw, raw + count * sizeof(T));
+  const std::size_t old = bytes.size();
+  bytes.resize(old + count * sizeof(T));
+  if (count > 0) std::memcpy(bytes.data() + old, values, count * sizeof(T));
 }
 
 [[noreturn]] void damaged() { throw Error(Errc::kBadArgument, "checkpoint is damaged or of another version"); }

@@ -57,6 +57,12 @@ RoundResult round_of(const json& line) {
   return round;
 }
 
+// Labels and paths come from the caller: bytes that are no UTF-8 are replaced, not refused.
+template <typename Json>
+std::string text_of(const Json& value, int indent = -1) {
+  return value.dump(indent, ' ', false, Json::error_handler_t::replace);
+}
+
 std::string_view text_of(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
@@ -65,7 +71,7 @@ std::string_view text_of(std::span<const std::byte> bytes) {
 
 bool RunFolder::has_run(const fs::path& folder) { return fs::exists(folder / "results.jsonl"); }
 
-RunFolder RunFolder::create(const fs::path& folder, const json& header, bool force) {
+RunFolder RunFolder::create(const fs::path& folder, const ordered_json& header, bool force) {
   if (has_run(folder) && !force) {
     fail(folder.string() + " has results of another run; give --resume to go on with it, --force to replace it, or "
                            "another --out");
@@ -77,7 +83,7 @@ RunFolder RunFolder::create(const fs::path& folder, const json& header, bool for
   if (error) fail("cannot make the folder " + (folder / "checkpoints").string() + ": " + error.message());
   RunFolder run(folder);
   run.header_ = header;
-  run.replace(run.results_path(), header.dump() + "\n");
+  run.replace(run.results_path(), text_of(header) + "\n");
   run.results_.open(run.results_path(), std::ios::app);
   return run;
 }
@@ -88,7 +94,7 @@ RunFolder RunFolder::open(const fs::path& folder) {
   if (!in) fail("no run to resume in " + folder.string() + ": there is no results.jsonl");
   std::string text;
   if (!std::getline(in, text)) fail(run.results_path().string() + " is empty");
-  run.header_ = json::parse(text, nullptr, false);
+  run.header_ = ordered_json::parse(text, nullptr, false);
   if (!run.header_.is_object() || run.header_.value("type", "") != "run" || !run.header_.contains("settings")) {
     fail(run.results_path().string() + " does not begin with the settings of a run");
   }
@@ -169,11 +175,11 @@ void RunFolder::add_stop(std::size_t index, const ordered_json& names, const std
 }
 
 void RunFolder::write_summary(const ordered_json& summary) {
-  replace(folder_ / "summary.json", summary.dump(2) + "\n");
+  replace(folder_ / "summary.json", text_of(summary, 2) + "\n");
 }
 
 void RunFolder::append(const ordered_json& line) {
-  results_ << line.dump() << '\n' << std::flush;
+  results_ << text_of(line) << '\n' << std::flush;
   if (!results_) fail("cannot write " + results_path().string());
 }
 

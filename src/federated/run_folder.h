@@ -21,13 +21,13 @@ namespace fewbits::federated {
 class RunFolder {
  public:
   // Begins a run. Throws kBadArgument when the folder has results already, unless `force` says to remove them.
-  static RunFolder create(const std::filesystem::path& folder, const nlohmann::json& header, bool force);
+  static RunFolder create(const std::filesystem::path& folder, const nlohmann::ordered_json& header, bool force);
 
   // Goes on with a run. Throws kBadArgument when there is none, or its files do not fit together.
   static RunFolder open(const std::filesystem::path& folder);
   static bool has_run(const std::filesystem::path& folder);
 
-  const nlohmann::json& header() const noexcept { return header_; }
+  const nlohmann::ordered_json& header() const noexcept { return header_; }
 
   // Of plan `index`: the rounds that are complete, and the checkpoint after the last of them.
   const std::vector<RoundResult>& rounds(std::size_t index) const;
@@ -51,7 +51,7 @@ class RunFolder {
   std::filesystem::path results_path() const { return folder_ / "results.jsonl"; }
 
   std::filesystem::path folder_;
-  nlohmann::json header_;
+  nlohmann::ordered_json header_;
   std::vector<std::vector<RoundResult>> rounds_;
   std::ofstream results_;
 };

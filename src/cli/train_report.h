@@ -1,0 +1,38 @@
+#pragma once
+
+#include <cstddef>
+#include <nlohmann/json.hpp>
+#include <span>
+#include <string>
+
+#include "fewbits/federated/federated.h"
+
+namespace fewbits::cli {
+
+// Lines on standard error while plans train: one a plan that is written over on a terminal, else one each tenth.
+class Progress {
+ public:
+  Progress(bool quiet, std::size_t total_rounds);
+
+  void say(const std::string& line) const;
+  void begin(const std::string& label, std::uint32_t rounds, std::uint32_t done);
+  void update(const federated::RoundResult& round, std::optional<double> accuracy);
+  void end(const std::string& note);   // empty where there is nothing to add
+
+ private:
+  std::string status(const federated::RoundResult& round, std::optional<double> accuracy) const;
+
+  bool quiet_;
+  bool terminal_;
+  std::size_t rounds_left_;       // of all plans
+  std::size_t rounds_run_ = 0;
+  double seconds_run_ = 0;
+  std::string label_;
+  std::uint32_t rounds_ = 0;
+  std::string last_;
+};
+
+// The plans of a summary, side by side.
+std::string table_of(const nlohmann::ordered_json& summary);
+
+}  // namespace fewbits::cli

@@ -1,0 +1,196 @@
+#include "cli/train_settings.h"
+
+#include <CLI/CLI.hpp>
+#include <fstream>
+#include <set>
+#include <sstream>
+
+#include "datasets/partition.h"
+#include "fewbits/error.h"
+#include "fewbits/federated/model.h"
+
+namespace fewbits::cli {
+namespace {
+
+using nlohmann::json;
+
+[[noreturn]] void fail(const std::string& what) { throw Error(Errc::kBadArgument, what); }
+
+std::string value_text(const json& value) { return value.is_string() ? value.get<std::string>() : value.dump(); }
+
+// {"plan": "f32", "lr": 0.3} as "f32 @ lr=0.3".
+std::string plan_text(const json& value, const std::string& source) {
+  if (!value.is_object()) return value_text(value);
+  if (!value.contains("plan")) fail(source + ": an object of 'plan' lacks the key 'plan'");
+  std::string text = value_text(value["plan"]);
+  const char* separator = " @ ";
+  for (const auto& [key, own] : value.items()) {
+    if (key == "plan") continue;
+    text += separator + key + "=" + value_text(own);
+    separator = ",";
+  }
+  return text;
+}
+
+// CLI11 2.1 reads comments only after plain values, and arrays of several lines only where the first has an element:
+// here comments are taken out, and each array is put on one line.
+std::string simplified_toml(std::istream& in) {
+  std::string text;
+  int depth = 0;
+  for (std::string line; std::getline(in, line);) {
+    char quote = 0;
+    for (std::size_t i = 0; i < line.size(); ++i) {
+      const char c = line[i];
+      if (quote != 0) {
+        if (c == quote) quote = 0;
+      } else if (c == '"' || c == '\'') {
+        quote = c;
+      } else if (c == '[') {
+        ++depth;
+      } else if (c == ']') {
+        --depth;
+      } else if (c == '#') {
+        line.resize(i);
+      }
+    }
+    text += line + (depth > 0 ? ' ' : '\n');
+  }
+  return text;
+}
+
+template <typename List>
+std::string forms(const List& list) {
+  std::string text;
+  for (const auto& entry : list) text += "\n  " + entry.form + ": " + entry.summary;
+  return text;
+}
+
+}  // namespace
+
+void TrainSettings::add_to(CLI::App& command) {
+  command.add_option("--dataset", dataset, "fashion-mnist, or the name of a folder in $FEWBITS_DATA")->capture_default_str();
+  command.add_option("--data", data, "folder with the four IDX files of the data set");
+  command.add_option("--model", model, "one of:" + forms(federated::models()))->capture_default_str();
+  command.add_option("--partition", partition, "how examples are dealt to clients, one of:" +
+                                                   forms(datasets::partition_schemes()))->capture_default_str();
+  command.add_option("--clients", clients, "number of clients")->capture_default_str();
+  command.add_option("--clients-per-round", options.clients_per_round, "drawn without replacement")->capture_default_str();
+  command.add_option("--client-probability", options.client_probability,
+                     "instead: chance of each client to take part in a round");
+  command.add_option("--rounds", options.rounds, "rounds of federated averaging")->capture_default_str();
+  command.add_option("--epochs", options.epochs, "local epochs of a client")->capture_default_str();
+  command.add_option("--batch", options.batch, "examples a step")->capture_default_str();
+  command.add_option("--lr", plan_defaults.learning_rate, "learning rate of the clients")->capture_default_str();
+  command.add_option("--lr-decay", plan_defaults.learning_rate_decay, "its factor from round to round")->capture_default_str();
+  command.add_option("--server-lr", plan_defaults.server_learning_rate, "learning rate of the server")->capture_default_str();
+  command.add_option("--server-momentum", plan_defaults.server_momentum, "momentum of the server, 0 to 1")->capture_default_str();
+  command.add_option("--plan", plans, "how updates are coded; once for each plan. 'PLAN @ lr=0.3,server-lr=1,label=NAME' "
+                     "gives a plan its own lr, lr-decay, server-lr, server-momentum, label")
+      ->allow_extra_args(false)->capture_default_str();
+  command.add_option("--target", target, "accuracy to reach, 0 to 1, or none; auto: 98 % of the best of plan f32")
+      ->capture_default_str();
+  command.add_option("--seed", options.seed, "decides everything that is drawn")->capture_default_str();
+  command.add_option("--eval-every", options.eval_every, "rounds between evaluations")->capture_default_str();
+  command.add_option("--threads", options.threads, "0: all cores; results do not depend on it")->capture_default_str();
+  command.add_option("--config", config, "file of these settings, by the names of the flags: TOML, or JSON (*.json); "
+                     "flags go before it");
+  command.add_option("--out", out, "folder for results.jsonl, summary.json and checkpoints; none: only the table");
+  command.add_flag("--resume", resume, "go on with the run in --out, with its settings");
+  command.add_flag("--force", force, "replace the results in --out");
+  command.add_flag("--quiet", quiet, "no progress");
+  command.add_flag("--json", json, "print the summary as JSON instead of the table");
+}
+
+json TrainSettings::to_json() const {
+  return {{"dataset", dataset},
+          {"data", data},
+          {"model", model},
+          {"partition", partition},
+          {"clients", clients},
+          {"clients-per-round", options.clients_per_round},
+          {"client-probability", options.client_probability ? nlohmann::json(*options.client_probability) : nlohmann::json()},
+          {"rounds", options.rounds},
+          {"epochs", options.epochs},
+          {"batch", options.batch},
+          {"lr", plan_defaults.learning_rate},
+          {"lr-decay", plan_defaults.learning_rate_decay},
+          {"server-lr", plan_defaults.server_learning_rate},
+          {"server-momentum", plan_defaults.server_momentum},
+          {"plan", plans},
+          {"target", target},
+          {"seed", options.seed},
+          {"eval-every", options.eval_every}};
+}
+
+std::vector<federated::PlanEntry> TrainSettings::plan_entries() const {
+  std::vector<federated::PlanEntry> entries;
+  std::set<std::string> seen;
+  for (const std::string& text : plans) {
+    entries.push_back(federated::parse_plan_entry(text, plan_defaults));
+    if (!seen.insert(entries.back().text).second) fail("plan '" + entries.back().text + "' is given twice");
+  }
+  return entries;
+}
+
+std::vector<SettingItem> items_of(const json& settings, const std::string& source) {
+  if (!settings.is_object()) fail(source + ": expected one JSON object with the names of the flags as keys");
+  std::vector<SettingItem> items;
+  for (const auto& [key, value] : settings.items()) {
+    if (value.is_null()) continue;
+    SettingItem item{key, {}};
+    if (value.is_array()) {
+      for (const nlohmann::json& element : value) item.values.push_back(plan_text(element, source));
+    } else {
+      item.values.push_back(plan_text(value, source));
+    }
+    items.push_back(std::move(item));
+  }
+  return items;
+}
+
+std::vector<SettingItem> read_config(const std::string& path) {
+  std::ifstream in(path);
+  if (!in) fail("cannot read the file " + path + " of --config");
+  if (path.ends_with(".json")) {
+    try {
+      return items_of(json::parse(in), path);
+    } catch (const json::exception& error) {
+      fail(path + ": " + error.what());
+    }
+  }
+  std::istringstream text(simplified_toml(in));
+  std::vector<SettingItem> items;
+  for (const CLI::ConfigItem& item : CLI::ConfigTOML().from_config(text)) {
+    if (!item.parents.empty()) fail(path + ": sections are not known; write the names of the flags as keys at the top");
+    SettingItem own{item.name, {}};
+    for (const std::string& value : item.inputs) {
+      if (!value.empty()) own.values.push_back(value);
+    }
+    items.push_back(std::move(own));
+  }
+  return items;
+}
+
+void apply_items(CLI::App& command, const std::vector<SettingItem>& items, const std::string& source) {
+  for (const SettingItem& item : items) {
+    CLI::Option* option = command.get_option_no_throw("--" + item.key);
+    if (option == nullptr || item.key == "config" || item.key == "help") {
+      std::string known;
+      for (const CLI::Option* other : command.get_options()) {
+        const std::string name = other->get_name().substr(2);
+        if (name != "config" && name != "help") known += (known.empty() ? "" : ", ") + name;
+      }
+      fail(source + ": there is no setting '" + item.key + "'; there are: " + known);
+    }
+    if (option->count() > 0) continue;
+    try {
+      for (const std::string& value : item.values) option->add_result(value);
+      option->run_callback();
+    } catch (const CLI::Error& error) {
+      fail(source + ": '" + item.key + "' is " + (item.values.empty() ? "empty" : "'" + item.values[0] + "'") + ": " +
+           error.what());
+    }
+  }
+}
+
+}  // namespace fewbits::cli

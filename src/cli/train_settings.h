@@ -1,0 +1,53 @@
+#pragma once
+
+#include <CLI/App.hpp>
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "federated/plan_entry.h"
+#include "fewbits/federated/federated.h"
+
+namespace fewbits::cli {
+
+// The flags of `fewbits train`. Those in to_json() are what results depend on: they are recorded, and compared when a
+// run is resumed. The defaults are the setting of the demo.
+struct TrainSettings {
+  std::string dataset = "fashion-mnist";
+  std::string data;
+  std::string model = "mlp";
+  std::string partition = "dirichlet-client:alpha=3";
+  std::size_t clients = 100;
+  federated::Options options;
+  federated::PlanOptions plan_defaults;
+  std::vector<std::string> plans = {"f32", "hadamard+quantize:bits=1", "hadamard+mask:keep=0.0625+quantize:bits=2"};
+  std::string target = "auto";
+
+  std::string config;
+  std::string out;
+  bool resume = false;
+  bool force = false;
+  bool quiet = false;
+  bool json = false;
+
+  void add_to(CLI::App& command);
+  nlohmann::json to_json() const;
+  std::vector<federated::PlanEntry> plan_entries() const;
+};
+
+// A setting from a file: the name of a flag, and its values as they would stand on the command line.
+struct SettingItem {
+  std::string key;
+  std::vector<std::string> values;
+};
+
+// Settings of a file: JSON where its name ends in .json, else TOML.
+std::vector<SettingItem> read_config(const std::string& path);
+std::vector<SettingItem> items_of(const nlohmann::json& settings, const std::string& source);
+
+// Gives each flag that was not set its value. Throws kBadArgument for a name that is no flag, or a value that is none.
+void apply_items(CLI::App& command, const std::vector<SettingItem>& items, const std::string& source);
+
+}  // namespace fewbits::cli

@@ -1,0 +1,42 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "datasets/dataset.h"
+#include "datasets/partition.h"
+#include "fewbits/federated/federated.h"
+
+// The real data, from its Debian package (or $FEWBITS_DATA); `make data` installs it.
+namespace fewbits::federated {
+namespace {
+
+TEST(FashionMnist, TenRoundsLearnWithAndWithoutACodec) {
+  const datasets::Dataset data = datasets::load_images("fashion-mnist");
+  ASSERT_EQ(data.features, 784u);
+  ASSERT_EQ(data.classes, 10u);
+  ASSERT_EQ(data.train.rows(), 60000u);
+  ASSERT_EQ(data.test.rows(), 10000u);
+  double sum = 0;
+  for (const float pixel : data.train.x) sum += static_cast<double>(pixel);
+  EXPECT_NEAR(sum / static_cast<double>(data.train.x.size()), 0.28604, 5e-6);
+
+  Task task;
+  task.model = model_factory("mlp", data.features, data.classes);
+  task.train = {data.train.x, data.train.y};
+  task.test = {data.test.x, data.test.y};
+  task.clients = datasets::make_partition("dirichlet:alpha=0.3", data.train.y, data.classes, 100, 1);
+  Options options;
+  options.rounds = 10;
+  for (const char* text : {"f32", "hadamard+quantize:bits=1"}) {
+    Trainer trainer(task, options, {.plan = text});
+    double best = 0;
+    run(trainer, [&](const RoundResult& round) {
+      best = std::max(best, round.accuracy.value());
+      return true;
+    });
+    EXPECT_GE(best, 0.62) << text;
+  }
+}
+
+}  // namespace
+}  // namespace fewbits::federated

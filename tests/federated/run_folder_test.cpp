@@ -1,0 +1,132 @@
+#include "federated/run_folder.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "fewbits/error.h"
+#include "fewbits/federated/federated.h"
+#include "synthetic_task.h"
+
+namespace fewbits::federated {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::ordered_json;
+
+const ordered_json kHeader = {{"type", "run"}, {"settings", {{"seed", 11}}}};
+const ordered_json kNames = {{"plan", "f32"}, {"label", "float32"}};
+
+class RunFolderTest : public testing::Test {
+ protected:
+  RunFolderTest() : folder_(fs::temp_directory_path() / ("fewbits_run_" + std::to_string(getpid()))) {
+    fs::remove_all(folder_);
+    options_.rounds = 4;
+    options_.clients_per_round = 3;
+  }
+  ~RunFolderTest() override { fs::remove_all(folder_); }
+
+  std::vector<std::string> lines() const {
+    std::ifstream in(folder_ / "results.jsonl");
+    std::vector<std::string> result;
+    for (std::string line; std::getline(in, line);) result.push_back(line);
+    return result;
+  }
+  void write(const std::string& text) const { std::ofstream(folder_ / "results.jsonl") << text; }
+  void append(const std::string& text) const { std::ofstream(folder_ / "results.jsonl", std::ios::app) << text; }
+
+  // Two rounds of one plan.
+  void begin() {
+    RunFolder run = RunFolder::create(folder_, kHeader, false);
+    Trainer trainer(synthetic_.task, options_, {});
+    for (int i = 0; i < 2; ++i) {
+      const RoundResult round = trainer.step().value();
+      run.add_round(0, kNames, round, round.accuracy, trainer.save());
+    }
+  }
+
+  fs::path folder_;
+  SyntheticTask synthetic_;
+  Options options_;
+};
+
+TEST_F(RunFolderTest, AReopenedRunHasItsRoundsAndCheckpoint) {
+  begin();
+  const std::vector<std::string> before = lines();
+  const RunFolder run = RunFolder::open(folder_);
+  EXPECT_EQ(run.header(), kHeader);
+  ASSERT_EQ(run.rounds(0).size(), 2u);
+  EXPECT_TRUE(run.rounds(1).empty());
+  EXPECT_EQ(run.rounds(0)[1].round, 2u);
+  Trainer trainer(synthetic_.task, options_, {});
+  trainer.restore(run.checkpoint(0).value());
+  EXPECT_EQ(trainer.round(), 2u);
+  EXPECT_EQ(lines(), before);
+  EXPECT_EQ(before.size(), 3u);
+}
+
+TEST_F(RunFolderTest, LinesBeyondTheCheckpointAreDropped) {
+  begin();
+  const std::vector<std::string> before = lines();
+  ordered_json beyond = ordered_json::parse(before[2]);
+  beyond["round"] = 3;
+  append(beyond.dump() + "\n" + R"({"type":"stopped","plan":"f32","plan_index":0,"reason":"diverged"})" + "\n");
+  append(beyond.dump().substr(0, 40));  // cut off in a write
+  const RunFolder run = RunFolder::open(folder_);
+  EXPECT_EQ(run.rounds(0).size(), 2u);
+  EXPECT_EQ(lines(), before);
+}
+
+TEST_F(RunFolderTest, ARoundSurvivesItsLineBitByBit) {
+  begin();
+  Trainer trainer(synthetic_.task, options_, {});
+  const RoundResult first = trainer.step().value();
+  const RoundResult read = RunFolder::open(folder_).rounds(0)[0];
+  EXPECT_EQ(read.accuracy, first.accuracy);
+  EXPECT_EQ(read.loss, first.loss);
+  EXPECT_EQ(read.upload_bytes, first.upload_bytes);
+  EXPECT_EQ(read.download_bytes, first.download_bytes);
+  EXPECT_EQ(read.clients, first.clients);
+  EXPECT_EQ(read.examples, first.examples);
+  EXPECT_EQ(read.frames, first.frames);
+}
+
+TEST_F(RunFolderTest, ALossThatIsNoNumberSurvives) {
+  RunFolder run = RunFolder::create(folder_, kHeader, false);
+  Trainer trainer(synthetic_.task, options_, {});
+  RoundResult round = trainer.step().value();
+  round.loss = std::nan("");
+  round.accuracy.reset();
+  run.add_round(0, kNames, round, std::nullopt, trainer.save());
+  const RoundResult read = RunFolder::open(folder_).rounds(0)[0];
+  EXPECT_TRUE(std::isnan(read.loss));
+  EXPECT_FALSE(read.accuracy.has_value());
+}
+
+TEST_F(RunFolderTest, ResultsAreNotOverwrittenUnasked) {
+  begin();
+  EXPECT_THROW(RunFolder::create(folder_, kHeader, false), Error);
+  EXPECT_EQ(lines().size(), 3u);
+  const RunFolder fresh = RunFolder::create(folder_, kHeader, true);
+  EXPECT_EQ(lines().size(), 1u);
+  EXPECT_FALSE(fresh.checkpoint(0).has_value());
+}
+
+TEST_F(RunFolderTest, WhatIsNoRunIsRefused) {
+  EXPECT_THROW(RunFolder::open(folder_), Error);
+  begin();
+  const std::vector<std::string> good = lines();
+  for (const std::string& text : {std::string(), std::string("{}\n"), good[1] + "\n", std::string("nonsense\n"),
+                                  good[0] + "\n" + good[2] + "\n", good[0] + "\n" + good[1] + "\n",
+                                  good[0] + "\nnonsense\n" + good[1] + "\n"}) {
+    write(text);
+    EXPECT_THROW(RunFolder::open(folder_), Error) << text;
+  }
+}
+
+}  // namespace
+}  // namespace fewbits::federated

@@ -1,0 +1,183 @@
+"""`fewbits train` from outside: outputs, configuration files, interruption and resumption, refusals.
+
+    train_command_test.py PROGRAM
+"""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+PROGRAM = pathlib.Path(sys.argv.pop(1)).resolve()
+SETTING = ["--model", "softmax", "--plan", "f32", "--plan", "hadamard+quantize:bits=2 @ lr=0.05,label=two bits"]
+
+
+def train(*arguments, code=0):
+    done = subprocess.run([PROGRAM, "train", *map(str, arguments)], capture_output=True, text=True, timeout=200)
+    if done.returncode != code:
+        raise AssertionError(f"exit code {done.returncode}, expected {code}:\n{done.stdout}{done.stderr}")
+    return done
+
+
+def results(folder):
+    """Lines of results.jsonl without the times."""
+    lines = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if not key.endswith("seconds")} for line in lines]
+
+
+class TrainCommand(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.out = pathlib.Path(self.folder.name) / "run"
+
+    def tearDown(self):
+        self.folder.cleanup()
+
+    def refused(self, *arguments):
+        done = train(*arguments, code=2)
+        self.assertEqual(done.stdout, "")
+        self.assertEqual(len(done.stderr.strip().splitlines()), 1, done.stderr)
+        return done.stderr
+
+    def test_outputs(self):
+        done = train(*SETTING, "--rounds", 7, "--out", self.out, "--target", 0.6)
+        for word in ("two bits", "rounds to target", "60.00 %"):
+            self.assertIn(word, done.stdout)
+        self.assertIn("round 7/7", done.stderr)
+        summary = json.loads((self.out / "summary.json").read_text())
+        self.assertEqual(
+            {k: summary[k] for k in ("dataset", "model", "parameters", "clients", "clients_per_round", "rounds", "target_accuracy")},
+            {"dataset": "fashion-mnist", "model": "softmax", "parameters": 7850, "clients": 100, "clients_per_round": 10,
+             "rounds": 7, "target_accuracy": 0.6},
+        )
+        lines = results(self.out)
+        self.assertEqual(lines[0]["type"], "run")
+        self.assertEqual(len(lines[0]["data"]["files"]), 4)
+        self.assertEqual(len(lines), 1 + 2 * 7)
+        for entry in summary["plans"]:
+            rounds = [line for line in lines[1:] if line["plan"] == entry["plan"]]
+            self.assertEqual([line["round"] for line in rounds], list(range(1, 8)))
+            accuracies = [line["accuracy"] for line in rounds]
+            smooth = [sum(accuracies[max(0, i - 4) : i + 1]) / len(accuracies[max(0, i - 4) : i + 1]) for i in range(7)]
+            self.assertAlmostEqual(entry["final_accuracy"], smooth[-1], places=12)
+            self.assertAlmostEqual(entry["best_accuracy"], max(smooth), places=12)
+            reached = next((i for i, value in enumerate(smooth) if value >= 0.6), None)
+            self.assertEqual(entry["rounds_to_target"], None if reached is None else reached + 1)
+            self.assertEqual(entry["upload_bytes_to_target"], None if reached is None else rounds[reached]["upload_bytes"])
+            self.assertEqual(entry["upload_bytes"], rounds[-1]["upload_bytes"])
+            self.assertEqual(entry["download_bytes"], 7 * 10 * 4 * 7850)
+            self.assertAlmostEqual(entry["bits_per_coordinate"], 8 * entry["upload_bytes"] / (70 * 7850), places=12)
+            self.assertTrue(0 < entry["codec_time_share"] < 1)
+        self.assertGreater(summary["plans"][0]["upload_bytes"], 70 * 4 * 7850)
+
+    def test_a_target_by_default_is_98_percent_of_float32s_best(self):
+        done = train(*SETTING, "--rounds", 3, "--json")
+        summary = json.loads(done.stdout)
+        self.assertAlmostEqual(summary["target_accuracy"], 0.98 * summary["plans"][0]["best_accuracy"], places=12)
+        self.assertIn("no target", self.refused("--plan", "hadamard+quantize:bits=1", "--rounds", 1))
+        train("--model", "softmax", "--plan", "hadamard+quantize:bits=1", "--rounds", 1, "--target", "none", "--quiet")
+
+    def test_files_and_flags_say_the_same(self):
+        toml = pathlib.Path(self.folder.name) / "a.toml"
+        toml.write_text(
+            '# a comment, with "quotes"\nrounds = 3  # another\nmodel = "softmax"\nlr-decay = 0.9\nquiet = true\n'
+            'plan = [\n  "f32",  # first, of [two]\n  "hadamard+quantize:bits=2 @ lr=0.05,label=two bits",\n]\n'
+            'partition = "dirichlet:alpha=0.5,min=0"\n'
+        )
+        as_json = pathlib.Path(self.folder.name) / "a.json"
+        as_json.write_text(json.dumps({
+            "rounds": 3, "model": "softmax", "lr-decay": 0.9, "quiet": True, "partition": "dirichlet:alpha=0.5,min=0",
+            "plan": ["f32", {"plan": "hadamard+quantize:bits=2", "lr": 0.05, "label": "two bits"}],
+        }))
+        outs = [pathlib.Path(self.folder.name) / name for name in ("flags", "toml", "json")]
+        train(*SETTING, "--rounds", 3, "--lr-decay", 0.9, "--partition", "dirichlet:alpha=0.5,min=0", "--out", outs[0], "--quiet")
+        train("--config", toml, "--out", outs[1])
+        train("--config", as_json, "--out", outs[2])
+        self.assertEqual(results(outs[0]), results(outs[1]))
+        self.assertEqual([r.get("accuracy") for r in results(outs[0])], [r.get("accuracy") for r in results(outs[2])])
+        summary = json.loads(train("--config", toml, "--rounds", 2, "--json").stdout)
+        self.assertEqual(summary["rounds"], 2)  # flags go first
+        toml.write_text("ronds = 3\n")
+        self.assertIn("there is no setting 'ronds'", self.refused("--config", toml))
+        toml.write_text("rounds = many\n")
+        self.assertIn("'rounds' is 'many'", self.refused("--config", toml))
+        as_json.write_text('{"rounds": 3,}')
+        self.assertIn("a.json", self.refused("--config", as_json))
+        self.assertIn("cannot read", self.refused("--config", "/no/such/file.toml"))
+
+    def test_an_interrupted_run_is_resumed_bit_for_bit(self):
+        whole = pathlib.Path(self.folder.name) / "whole"
+        train(*SETTING, "--rounds", 60, "--out", whole, "--quiet")
+        run = subprocess.Popen([PROGRAM, "train", *SETTING, "--rounds", "60", "--out", self.out, "--quiet"],
+                               stderr=subprocess.PIPE, text=True)
+        lines = 0
+        for _ in range(6000):
+            if (self.out / "results.jsonl").exists():
+                lines = (self.out / "results.jsonl").read_bytes().count(b"\n")
+            if lines > 10 or run.poll() is not None:
+                break
+            time.sleep(0.01)
+        run.send_signal(signal.SIGINT)
+        message = run.communicate(timeout=60)[1]
+        self.assertEqual(run.returncode, 130, message)
+        self.assertIn(f"train --out {self.out} --resume", message)
+        self.assertFalse((self.out / "summary.json").exists())
+        finished = results(self.out)
+        self.assertEqual(finished, results(whole)[: len(finished)])
+        self.assertIn("seed is 2, the run in", self.refused("--out", self.out, "--resume", "--seed", 2))
+        self.assertIn("--resume to go on", self.refused(*SETTING, "--rounds", 60, "--out", self.out))
+        # As after a crash between a line and its checkpoint, and within a line.
+        with open(self.out / "results.jsonl", "a") as file:
+            file.write(json.dumps({**finished[-1], "round": 61, "seconds": 0}) + '\n{"type": "rou')
+        train("--out", self.out, "--resume", "--threads", 1, "--quiet")
+        self.assertEqual(results(self.out), results(whole))
+        for index in ("0.bin", "1.bin"):
+            self.assertEqual((self.out / "checkpoints" / index).read_bytes(), (whole / "checkpoints" / index).read_bytes())
+        train(*SETTING, "--rounds", 60, "--out", self.out, "--resume", "--quiet")  # a finished run gives its table again
+        train(*SETTING, "--rounds", 1, "--out", self.out, "--force", "--quiet")
+        self.assertEqual(len(results(self.out)), 3)
+
+    def test_a_run_that_diverges_says_so_and_the_others_go_on(self):
+        plans = ["--plan", "f32 @ lr=1000000,label=too fast", "--plan", "f32"]
+        done = train("--model", "mlp:hidden=20", *plans, "--rounds", 3, "--out", self.out, "--quiet")
+        self.assertIn("too fast: diverged in round", done.stdout)
+        summary = json.loads((self.out / "summary.json").read_text())
+        self.assertIn("diverged", summary["plans"][0]["stopped"])
+        self.assertNotIn("stopped", summary["plans"][1])
+        before = results(self.out)
+        self.assertEqual(sum(line["type"] == "stopped" for line in before), 1)
+        train("--out", self.out, "--resume", "--quiet")
+        self.assertEqual(results(self.out), before)
+
+    def test_bad_input_is_one_clear_line(self):
+        for arguments, words in [
+            (["--plan", "hadamrd+quantize:bits=1"], "hadamrd"),
+            (["--plan", "f32 @ speed=3"], "it has: label, lr"),
+            (["--plan", "f32", "--plan", "f32"], "given twice"),
+            (["--partition", "dirichelt:alpha=1"], "choose one of: iid"),
+            (["--model", "cnn"], "choose one of: mlp"),
+            (["--data", "/no/such/folder"], "apt-get install dataset-fashion-mnist"),
+            (["--dataset", "cifar"], "not known"),
+            (["--target", "2"], "target is '2'"),
+            (["--clients", "0"], "at least 1 client"),
+            (["--clients-per-round", "101"], "expected 1 to the number of clients, 100"),
+            (["--resume"], "needs --out"),
+            (["--resume", "--out", "/no/such/run"], "no run to resume"),
+        ]:
+            with self.subTest(arguments=arguments):
+                self.assertIn(words, self.refused(*arguments, "--quiet"))
+
+    def test_help_has_examples(self):
+        text = train("--help").stdout
+        for word in ("--resume", "dirichlet-client:alpha=A", "Examples:", "mlp[:hidden=200]"):
+            self.assertIn(word, text)
+
+
+if __name__ == "__main__":
+    os.environ.pop("FEWBITS_DATA", None)
+    unittest.main()
