@@ -18,14 +18,14 @@ if(NOT TARGET Botan::Botan)
   add_library(Botan::Botan ALIAS PkgConfig::BOTAN)
 endif()
 
-# BLAS::BLAS is OpenBLAS without threads of its own: clients are trained in parallel, and a product that is split by the
-# number of free cores would not give the same sums. Debian keeps that build in a folder of its own, so that it is the
-# one that runs even where another is the system's choice.
-find_library(FEWBITS_OPENBLAS_SERIAL openblas PATH_SUFFIXES openblas-serial)
-mark_as_advanced(FEWBITS_OPENBLAS_SERIAL)
-if(FEWBITS_OPENBLAS_SERIAL)
+# BLAS::BLAS is OpenBLAS, which picks its loops for the CPU when the program runs: our code is compiled for the baseline of
+# the architecture and is fast all the same. Calls come from several threads at once, which needs the build with locks;
+# Debian keeps it in a folder of its own, so that it is the one that runs whatever the system's choice is.
+find_library(FEWBITS_OPENBLAS openblas PATH_SUFFIXES openblas-pthread)
+mark_as_advanced(FEWBITS_OPENBLAS)
+if(FEWBITS_OPENBLAS)
   add_library(BLAS::BLAS UNKNOWN IMPORTED GLOBAL)
-  set_target_properties(BLAS::BLAS PROPERTIES IMPORTED_LOCATION "${FEWBITS_OPENBLAS_SERIAL}")
+  set_target_properties(BLAS::BLAS PROPERTIES IMPORTED_LOCATION "${FEWBITS_OPENBLAS}")
 else()
   set(BLA_VENDOR OpenBLAS)
   find_package(BLAS REQUIRED)

@@ -12,7 +12,7 @@ packages=(
   g++ make cmake ninja-build pkg-config
   python3 python3-venv
   libzstd-dev libxxhash-dev                                     # the library
-  libeigen3-dev libopenblas-serial-dev libtbb-dev zlib1g-dev    # the harness
+  libeigen3-dev libopenblas-pthread-dev libtbb-dev zlib1g-dev   # the harness
   libcli11-dev nlohmann-json3-dev libzip-dev                    # the program
   libgtest-dev libbenchmark-dev clang                           # tests
   "${data_packages[@]}"
@@ -100,7 +100,7 @@ require_debian() {
     "Install these by your system's own means, then call make with FEWBITS_SKIP_PACKAGES=1:" \
     "  g++ 11 or newer, cmake 3.22 or newer, ninja or make, pkg-config, python 3.9 or newer with venv" \
     "  for the library: zstd, xxHash" \
-    "  for the program: Eigen 3, OpenBLAS without threads, oneTBB, zlib, CLI11, nlohmann-json, libzip, Botan 2 or 3" \
+    "  for the program: Eigen 3, OpenBLAS with pthreads, oneTBB, zlib, CLI11, nlohmann-json, libzip, Botan 2 or 3" \
     "  for the tests:   GoogleTest, Google Benchmark, clang with libFuzzer and its sanitizers" \
     "  for the demo:    Fashion-MNIST in /usr/share/datasets/fashion-mnist (or name its folder with --data)"
 }
