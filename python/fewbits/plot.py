@@ -100,28 +100,27 @@ def title(summary):
     return ", ".join(str(part) for part in parts if part)
 
 
-def labels_of(curves, summary, field, text):
-    """The plan's label or text, and what it needs to the target: summary's `field`, said by `text`."""
+def labels_of(curves, summary, needed, ratio, text):
+    """The plan's label, and what it needs to the target: the fields `needed` and `ratio` (to float32) said by `text`."""
     entries = {entry["plan"]: entry for entry in summary.get("plans", [])}
-    dense = next((entry for plan, entry in entries.items() if plan.split("@")[0].strip() == "f32"), {})
     labels = {}
     for plan in curves:
         entry = entries.get(plan, {})
         labels[plan] = entry.get("label") or plan
-        if entry.get(field) is not None:
-            labels[plan] += "   " + text(entry[field], dense.get(field) if entry is not dense else None)
-        elif field in entry:
+        if entry.get(needed) is not None:
+            labels[plan] += "   " + text(entry[needed], entry.get(ratio) or 1)
+        elif needed in entry and summary.get("target_accuracy") is not None:
             labels[plan] += "   target not reached"
     return labels
 
 
-def megabytes_text(needed, dense):
-    share = f", 1/{dense / needed:.3g} of float32's" if dense else ""
+def megabytes_text(needed, ratio):
+    share = f", 1/{1 / ratio:.3g} of float32's" if ratio != 1 else ""
     return f"{needed / 1e6:.3g} MB to the target{share}"
 
 
-def rounds_text(needed, dense):
-    share = f", {needed / dense:.2f} times float32's" if dense else ""
+def rounds_text(needed, ratio):
+    share = f", {ratio:.2f} times float32's" if ratio != 1 else ""
     return f"{needed} rounds to the target{share}"
 
 
@@ -136,10 +135,11 @@ def main():
     curves = read_results(results)
     summary = json.loads(summary.read_text())
     by_megabytes, by_round = folder / "accuracy_by_megabytes.png", folder / "accuracy_by_round.png"
-    draw(curves, labels_of(curves, summary, "upload_bytes_to_target", megabytes_text), summary, column=2,
-         x_label="megabytes uploaded by all clients together (log scale)", path=by_megabytes, log=True)
-    draw(curves, labels_of(curves, summary, "rounds_to_target", rounds_text), summary, column=0,
-         x_label="round", path=by_round, log=False)
+    labels = labels_of(curves, summary, "upload_bytes_to_target", "bytes_ratio_to_float32", megabytes_text)
+    draw(curves, labels, summary, column=2, x_label="megabytes uploaded by all clients together (log scale)",
+         path=by_megabytes, log=True)
+    labels = labels_of(curves, summary, "rounds_to_target", "rounds_ratio_to_float32", rounds_text)
+    draw(curves, labels, summary, column=0, x_label="round", path=by_round, log=False)
     print(by_megabytes, by_round, sep="\n")
 
 
