@@ -8,8 +8,7 @@ endif()
 
 add_library(fewbits_flags INTERFACE)
 # Without contraction: a multiply and an add fused on one CPU target and not on another give other frames.
-target_compile_options(fewbits_flags INTERFACE -Wall -Wextra -Wconversion -Wshadow -ffp-contract=off
-                                               $<$<CONFIG:Release>:-O3>)
+target_compile_options(fewbits_flags INTERFACE -Wall -Wextra -Wconversion -Wshadow -ffp-contract=off)
 # g++ 12 warns falsely where strings are joined by operator+ (GCC bug 105651).
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
   target_compile_options(fewbits_flags INTERFACE -Wno-restrict)
@@ -27,7 +26,7 @@ endif()
 # All code of the build, the library too, and whatever links it in this build.
 if(FEWBITS_SANITIZE OR FEWBITS_FUZZ)
   set(sanitizers -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
-  add_compile_options(${sanitizers} -g)
+  add_compile_options(${sanitizers})
   add_link_options(${sanitizers})
   add_compile_definitions(_GLIBCXX_ASSERTIONS)
 endif()
