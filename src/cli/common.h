@@ -1,0 +1,60 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstddef>
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "fewbits/codec.h"
+#include "fewbits/layout.h"
+
+// What the subcommands share.
+namespace fewbits::cli {
+
+using nlohmann::ordered_json;
+
+// "1048576", "2^20", "1e6": a number of coordinates. Throws kBadArgument.
+std::size_t parse_count(const std::string& text);
+
+// --size N or --like FILE.
+struct LayoutOptions {
+  std::string size;
+  std::string like;
+
+  void add_to(CLI::App& command);
+  bool given() const noexcept { return !size.empty() || !like.empty(); }
+  Layout layout() const;   // throws kBadArgument where neither was given
+};
+
+// --seed, with the same words everywhere.
+void add_seed(CLI::App& command, std::uint64_t& seed);
+void add_plan(CLI::App& command, std::string& plan);
+void add_json(CLI::App& command, bool& json);
+
+// "always", "over rotations", "no".
+std::string to_string(Unbiased unbiased);
+
+// Four significant digits, for people.
+std::string number(double value);
+
+// Columns padded to the widest cell; the first is aligned to the left, the others to the right.
+std::string table(const std::vector<std::vector<std::string>>& rows);
+
+void print(const std::string& text);
+void print_json(const ordered_json& json);
+
+double bits_per_coordinate(double bytes, std::size_t coordinates);
+
+// One function a subcommand.
+void add_measure_command(CLI::App& app);
+void add_encode_command(CLI::App& app);
+void add_decode_command(CLI::App& app);
+void add_aggregate_command(CLI::App& app);
+void add_describe_command(CLI::App& app);
+void add_inspect_command(CLI::App& app);
+void add_stages_command(CLI::App& app);
+
+}  // namespace fewbits::cli

@@ -1,0 +1,176 @@
+#include <memory>
+
+#include "cli/common.h"
+#include "fewbits/stages.h"
+#include "io/arrays.h"
+
+namespace fewbits::cli {
+namespace {
+
+constexpr std::size_t kDefaultSize = 1 << 20;
+
+std::string bound(const std::optional<double>& value) { return value ? "at most " + number(*value) : "no bound"; }
+
+ordered_json or_null(const std::optional<double>& value) { return value ? ordered_json(*value) : ordered_json(); }
+
+const char* when(Unbiased unbiased) {
+  switch (unbiased) {
+    case Unbiased::kAlways: return "for every update, over the shared randomness";
+    case Unbiased::kOverRotations: return "over random rotations of its own";
+    case Unbiased::kNo: return "its mean error does not vanish";
+  }
+  return "";
+}
+
+ordered_json to_json(const Description& d) {
+  ordered_json groups = ordered_json::array();
+  for (const GroupDescription& g : d.groups)
+    groups.push_back({{"rule", g.rule}, {"stages", g.stages}, {"tensors", g.tensors}, {"coordinates", g.coordinates},
+                      {"values", g.values}, {"unbiased", to_string(g.unbiased)}, {"nmse_bound", or_null(g.nmse_bound)},
+                      {"norm_growth", or_null(g.norm_growth)}, {"max_bytes", g.max_bytes}, {"fixed_size", g.fixed_size},
+                      {"sum_domain", g.sum_domain}});
+  return {{"plan", d.plan}, {"structure", d.structure.empty() ? ordered_json() : ordered_json(d.structure)},
+          {"coordinates", d.coordinates}, {"parameters", d.parameters}, {"unbiased", to_string(d.unbiased)},
+          {"nmse_bound", or_null(d.nmse_bound)}, {"norm_growth", or_null(d.norm_growth)},
+          {"max_frame_bytes", d.max_frame_bytes}, {"fixed_size", d.fixed_size}, {"max_bits_per_coordinate", d.max_rate},
+          {"groups", groups}};
+}
+
+std::string to_text(const Description& d) {
+  std::string text = "plan         " + d.plan + "\n";
+  if (!d.structure.empty())
+    text += "structure    " + d.structure + ": " + std::to_string(d.parameters) + " free parameters stand for " +
+            std::to_string(d.coordinates) + " coordinates;\n             what follows is about the free parameters\n";
+  else
+    text += "coordinates  " + std::to_string(d.coordinates) + "\n";
+  text += "unbiased     " + to_string(d.unbiased) + ": " + when(d.unbiased) + "\n";
+  text += "NMSE         " + bound(d.nmse_bound) + " of one client, for every update\n";
+  text += "norm         grows by a factor of " + bound(d.norm_growth) + "\n";
+  text += "frame        " + std::string(d.fixed_size ? "always " : "at most ") + std::to_string(d.max_frame_bytes) +
+          " bytes" + (d.fixed_size ? ", less up to 12 where round and client have few digits" : "") + "; " +
+          number(d.max_rate) + " bits a coordinate\n";
+  for (const GroupDescription& g : d.groups) {
+    text += "\nrule " + g.rule + "\n";
+    text += "  stages       " + g.stages + "\n";
+    text += "  tensors      " + std::to_string(g.tensors) + ", of " + std::to_string(g.coordinates) + " coordinates; " +
+            std::to_string(g.values) + " values are coded\n";
+    text += "  unbiased     " + to_string(g.unbiased) + "; NMSE " + bound(g.nmse_bound) + "; norm " + bound(g.norm_growth) +
+            " times\n";
+    text += "  section      " + std::string(g.fixed_size ? "" : "at most ") + std::to_string(g.max_bytes) + " bytes\n";
+    text += "  summed in    " +
+            (g.sum_domain == "update" ? std::string("the update's coordinates")
+                                      : "the domain behind " + g.sum_domain + ", undone once a round") + "\n";
+  }
+  return text;
+}
+
+std::string to_text(const StageInfo& stage) {
+  std::string roles;
+  for (const std::string& role : stage.roles) roles += (roles.empty() ? "" : ", ") + role;
+  std::string text = stage.name + "  (" + roles + ", id " + std::to_string(stage.id) + ")\n  " + stage.summary + "\n";
+  for (const ParameterInfo& p : stage.parameters)
+    text += "    " + p.name + "=" + p.range + (p.default_value.empty() ? ", must be given" : ", default " + p.default_value) +
+            ": " + p.summary + "\n";
+  return text + "  source: " + stage.source + "\n";
+}
+
+ordered_json to_json(const StageInfo& stage) {
+  ordered_json parameters = ordered_json::array();
+  for (const ParameterInfo& p : stage.parameters)
+    parameters.push_back({{"name", p.name}, {"type", p.type}, {"range", p.range},
+                          {"default", p.default_value.empty() ? ordered_json() : ordered_json(p.default_value)},
+                          {"summary", p.summary}});
+  return {{"id", stage.id}, {"name", stage.name}, {"roles", stage.roles}, {"summary", stage.summary},
+          {"source", stage.source}, {"parameters", parameters}};
+}
+
+std::string hexadecimal(std::uint64_t value) {
+  char buffer[19];
+  std::snprintf(buffer, sizeof buffer, "%016llx", static_cast<unsigned long long>(value));
+  return buffer;
+}
+
+void inspect_file(const std::string& path, bool json) {
+  const std::vector<std::byte> frame = io::read_file(path);
+  const FrameInfo info = inspect(frame);
+  ordered_json sections = ordered_json::array();
+  std::vector<std::vector<std::string>> rows = {{"section", "offset", "bytes"}};
+  for (std::size_t i = 0; i < info.sections.size(); ++i) {
+    sections.push_back({{"offset", info.sections[i].offset}, {"bytes", info.sections[i].bytes}});
+    rows.push_back({std::to_string(i), std::to_string(info.sections[i].offset), std::to_string(info.sections[i].bytes)});
+  }
+  if (json) {
+    print_json({{"bytes", frame.size()}, {"version", info.version}, {"required_flags", info.required_flags},
+                {"optional_flags", info.optional_flags}, {"fingerprint", hexadecimal(info.fingerprint)},
+                {"round", info.round}, {"client", info.client}, {"checksum", info.checksum},
+                {"header_bytes", info.header_bytes}, {"sections", sections}});
+    return;
+  }
+  print("frame        " + std::to_string(frame.size()) + " bytes, format version " + std::to_string(info.version) + "\n" +
+        "fingerprint  " + hexadecimal(info.fingerprint) + " (of plan and layout)\n" +
+        "round        " + std::to_string(info.round) + "\n" +
+        "client       " + std::to_string(info.client) + "\n" +
+        "flags        " + std::to_string(info.required_flags) + " to be understood, " +
+        std::to_string(info.optional_flags) + " to be ignored\n" +
+        "checksum     " + hexadecimal(info.checksum).substr(8) + ", right\n" +
+        "header       " + std::to_string(info.header_bytes) + " bytes\n" + table(rows));
+}
+
+}  // namespace
+
+void add_describe_command(CLI::App& app) {
+  CLI::App* command = app.add_subcommand("describe", "what a plan promises, before anything is coded");
+  struct Options {
+    std::string plan;
+    LayoutOptions layout;
+    bool json = false;
+  };
+  const auto options = std::make_shared<Options>();
+  add_plan(*command, options->plan);
+  options->layout.add_to(*command);
+  add_json(*command, options->json);
+  command->footer(R"(Without --size and --like for 1048576 coordinates.
+
+Examples:
+  fewbits describe --plan 'hadamard+quantize:bits=2' --size 2^20
+  fewbits describe --plan '*.bias=f32; *=mask:keep=0.1+bf16' --like updates.npz)");
+  command->callback([options] {
+    const Layout layout = options->layout.given() ? options->layout.layout() : Layout(kDefaultSize);
+    const Description description = Codec::compile(options->plan, layout).describe();
+    if (options->json)
+      print_json(to_json(description));
+    else
+      print(to_text(description));
+  });
+}
+
+void add_inspect_command(CLI::App& app) {
+  CLI::App* command = app.add_subcommand("inspect", "header and sections of a frame, without its plan");
+  const auto path = std::make_shared<std::string>();
+  const auto json = std::make_shared<bool>(false);
+  command->add_option("FRAME", *path, "file to read")->required();
+  add_json(*command, *json);
+  command->footer("Examples:\n  fewbits inspect out.fb");
+  command->callback([path, json] { inspect_file(*path, *json); });
+}
+
+void add_stages_command(CLI::App& app) {
+  CLI::App* command = app.add_subcommand("stages", "the stages that a plan may name, their parameters and sources");
+  const auto json = std::make_shared<bool>(false);
+  add_json(*command, *json);
+  command->footer("Examples:\n  fewbits stages\n  fewbits stages --json");
+  command->callback([json] {
+    ordered_json all = ordered_json::array();
+    std::string text;
+    for (const StageInfo& stage : stages()) {
+      all.push_back(to_json(stage));
+      text += (text.empty() ? "" : "\n") + to_text(stage);
+    }
+    if (*json)
+      print_json(all);
+    else
+      print(text);
+  });
+}
+
+}  // namespace fewbits::cli
