@@ -17,10 +17,10 @@ import numpy as np  # noqa: E402
 
 WINDOW = 5  # rounds of which accuracies are averaged, as in the table and in summary.json
 
-# Okabe and Ito's colours without the yellow, which vanishes on white; told apart by colour-blind readers. The styles
+# Okabe and Ito's colours with brown for their yellow, which vanishes on white; told apart by colour-blind readers. The styles
 # differ too, for print without colour.
-COLOURS = ["#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
-STYLES = ["-", "--", "-.", ":", (0, (7, 1.5, 1, 1.5, 1, 1.5)), (0, (2, 1)), (0, (9, 3))]
+COLOURS = ["#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F4F24"]
+STYLES = ["-", "--", "-.", ":", (0, (7, 1.5, 1, 1.5, 1, 1.5)), (0, (2, 1)), (0, (9, 3)), (0, (5, 1.5, 1, 1.5))]
 
 
 def read_results(path):
@@ -57,7 +57,7 @@ def draw(curves, labels, summary, column, x_label, path, log):
     target = summary.get("target_accuracy")
     for index, (plan, rows) in enumerate(curves.items()):
         colour = COLOURS[index % len(COLOURS)]
-        # Past the seventh plan colours repeat with another style.
+        # Past the eighth plan colours repeat with another style.
         style = STYLES[(index + index // len(COLOURS)) % len(STYLES)]
         mean = running_mean(rows[:, 1])
         shown = slice(min(WINDOW, len(rows)) - 1, None)
