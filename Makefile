@@ -29,7 +29,7 @@ build: setup ## set up and compile: build/release/fewbits
 
 .PHONY: demo
 demo: build ## federated averaging on Fashion-MNIST, several plans side by side: a table and pictures in out/demo
-	build/release/fewbits train --config demo.toml --out $(OUT)
+	build/release/fewbits train --config demo.toml --out $(OUT) --force
 	.venv/bin/python python/fewbits/plot.py $(OUT)
 
 .PHONY: test

@@ -45,7 +45,7 @@ std::string to_text(const Description& d) {
     text += "coordinates  " + std::to_string(d.coordinates) + "\n";
   text += "unbiased     " + to_string(d.unbiased) + ": " + when(d.unbiased) + "\n";
   text += "NMSE         " + bound(d.nmse_bound) + " of one client, for every update\n";
-  text += "norm         grows by a factor of " + bound(d.norm_growth) + "\n";
+  text += "norm         growth factor: " + bound(d.norm_growth) + "\n";
   text += "frame        " + std::string(d.fixed_size ? "always " : "at most ") + std::to_string(d.max_frame_bytes) +
           " bytes" + (d.fixed_size ? ", less up to 12 where round and client have few digits" : "") + "; " +
           number(d.max_rate) + " bits a coordinate\n";
@@ -54,8 +54,8 @@ std::string to_text(const Description& d) {
     text += "  stages       " + g.stages + "\n";
     text += "  tensors      " + std::to_string(g.tensors) + ", of " + std::to_string(g.coordinates) + " coordinates; " +
             std::to_string(g.values) + " values are coded\n";
-    text += "  unbiased     " + to_string(g.unbiased) + "; NMSE " + bound(g.nmse_bound) + "; norm " + bound(g.norm_growth) +
-            " times\n";
+    text += "  unbiased     " + to_string(g.unbiased) + "; NMSE " + bound(g.nmse_bound) + "; norm growth " + bound(g.norm_growth) +
+            "\n";
     text += "  section      " + std::string(g.fixed_size ? "" : "at most ") + std::to_string(g.max_bytes) + " bytes\n";
     text += "  summed in    " +
             (g.sum_domain == "update" ? std::string("the update's coordinates")

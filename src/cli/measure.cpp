@@ -140,6 +140,7 @@ Measurement measure(const std::string& plan, const Input& input, const MeasureOp
   if (input.synthetic) target.resize(codec.elements());
   std::vector<double> sum(codec.elements(), 0.0);
   // The mean of errors is taken of decoded − target, since the target differs from round to round in a family.
+  std::size_t total_bytes = 0;
   double nmse = 0;
   double energy = squared_norm(target);
   result.encode_ns = result.decode_ns = std::numeric_limits<double>::infinity();
@@ -152,7 +153,7 @@ Measurement measure(const std::string& plan, const Input& input, const MeasureOp
     const Stopwatch encode_watch;
     const std::span<const std::byte> frame = encoder.encode(target, context);
     result.encode_ns = std::min(result.encode_ns, encode_watch.nanoseconds() / coordinates);
-    result.bytes += static_cast<double>(frame.size()) / static_cast<double>(options.repeats);
+    total_bytes += frame.size();
     const Stopwatch decode_watch;
     const std::vector<float> decoded = codec.decode(frame, {options.seed});
     result.decode_ns = std::min(result.decode_ns, decode_watch.nanoseconds() / coordinates);
@@ -167,6 +168,7 @@ Measurement measure(const std::string& plan, const Input& input, const MeasureOp
     progress.update(plan, repeat + 1, options.repeats);
   }
   const auto repeats = static_cast<double>(options.repeats);
+  result.bytes = static_cast<double>(total_bytes) / repeats;
   result.nmse = nmse / repeats;
   result.rate = bits_per_coordinate(result.bytes, result.coordinates);
   if (result.nmse > 0) {
