@@ -25,7 +25,7 @@ data: ## install the data sets, and list their files
 
 .PHONY: build
 build: setup ## set up and compile: build/release/fewbits
-	@tools/build.sh release $(JOBS)
+	@tools/build.sh release $(JOBS) fewbits_program
 
 .PHONY: demo
 demo: build ## federated averaging on Fashion-MNIST, several plans side by side: a table and pictures in out/demo

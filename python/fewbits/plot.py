@@ -17,8 +17,8 @@ import numpy as np  # noqa: E402
 
 WINDOW = 5  # rounds of which accuracies are averaged, as in the table and in summary.json
 
-# Okabe and Ito's colours with brown for their yellow, which vanishes on white; told apart by colour-blind readers. The styles
-# differ too, for print without colour.
+# Okabe and Ito's colours, told apart by colour-blind readers, with brown for their yellow, which vanishes on white. The
+# styles differ too, for print without colour.
 COLOURS = ["#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F4F24"]
 STYLES = ["-", "--", "-.", ":", (0, (7, 1.5, 1, 1.5, 1, 1.5)), (0, (2, 1)), (0, (9, 3)), (0, (5, 1.5, 1, 1.5))]
 
