@@ -1,0 +1,576 @@
+"""The frame format, written a second time, from docs/frame-format.md alone. Sections are cited as (1) ... (9).
+
+It is slow and plain, and shares no code with the library: it writes the golden frames, and reads what the program writes.
+"""
+import math
+import re
+import struct
+
+import numpy as np
+import xxhash
+import zstandard
+
+F32 = np.float32
+GOLDEN_RATIO = 0x9E3779B97F4A7C15
+MASK64 = (1 << 64) - 1
+MAX_ROUND = (1 << 28) - 1
+SIGNS, SIGNS2, SUBSET, ROUNDING, FAMILY_MASK, FAMILY_FACTOR = 1, 2, 3, 4, 5, 6
+STRUCTURE_GROUP = (1 << 32) - 1
+
+
+class Refused(ValueError):
+    """Bytes that no writer produces, or a frame of another plan."""
+
+
+def refuse_if(bad, why):
+    if bad:
+        raise Refused(why)
+
+
+# ---- plans (8), (2) --------------------------------------------------------------------------------------------------
+STAGES = {  # name: (id, kind, {parameter: default})
+    "mask": (1, "transform", {"keep": None, "seed": "client"}),
+    "hadamard": (2, "transform", {"seed": "round"}),
+    "lowrank": (3, "family", {"rank": None}),
+    "quantize": (4, "quantizer", {"bits": None, "block": "0"}),
+    "f32": (5, "quantizer", {}),
+    "f16": (6, "quantizer", {}),
+    "bf16": (7, "quantizer", {}),
+    "pack": (8, "coder", {}),
+    "zstd": (9, "coder", {"level": "3"}),
+}
+WISHES = {"level"}
+INTEGERS = {"rank", "bits", "block", "level"}
+
+
+def shortest(value):
+    """Fewest digits that read back, fixed or scientific, whichever is shorter; fixed where they tie (2)."""
+    digits = f"{value!r}"
+    mantissa, _, exponent = digits.partition("e")
+    sign, digits = ("-", mantissa[1:]) if mantissa.startswith("-") else ("", mantissa)
+    whole, _, fraction = digits.partition(".")
+    point = len(whole) + int(exponent or 0)
+    digits = whole + fraction
+    stripped = digits.lstrip("0")
+    point -= len(digits) - len(stripped)
+    digits = stripped.rstrip("0")
+    if not digits:
+        return sign + "0"
+    if point <= 0:
+        fixed = "0." + "0" * -point + digits
+    elif point >= len(digits):
+        fixed = digits + "0" * (point - len(digits))
+    else:
+        fixed = digits[:point] + "." + digits[point:]
+    power = point - 1
+    scientific = digits[0] + ("." + digits[1:] if len(digits) > 1 else "") + f"e{'-' if power < 0 else '+'}{abs(power):02d}"
+    return sign + (fixed if len(fixed) <= len(scientific) else scientific)
+
+
+class Stage:
+    def __init__(self, text):
+        name, _, given = text.strip().partition(":")
+        self.name = name
+        self.id, self.kind, defaults = STAGES[name]
+        values = dict(defaults)
+        for item in filter(None, given.split(",")):
+            key, _, value = item.partition("=")
+            values[key] = value
+        self.values = {key: int(float(value)) if key in INTEGERS else value for key, value in values.items()}
+        if "keep" in self.values:
+            self.values["keep"] = float(self.values["keep"])
+
+    def __getitem__(self, key):
+        return self.values[key]
+
+    def format_text(self):
+        shown = [f"{key}={shortest(value) if isinstance(value, float) else value}"
+                 for key, value in self.values.items() if key not in WISHES]
+        return str(self.id) + (":" + ",".join(shown) if shown else "")
+
+
+class Rule:
+    def __init__(self, pattern, chain):
+        self.pattern = pattern
+        stages = [Stage(part) for part in chain.split("+")]
+        if stages[-1].kind != "coder":
+            stages.append(Stage("pack"))
+        *self.transforms, self.quantizer, self.coder = stages
+
+    def matches(self, name, size):
+        if self.pattern.startswith("<"):
+            return size < int(self.pattern[1:])
+        return re.fullmatch(re.escape(self.pattern).replace(r"\*", ".*").replace(r"\?", "."), name, re.S) is not None
+
+    def format_text(self):
+        return "+".join(stage.format_text() for stage in (*self.transforms, self.quantizer, self.coder))
+
+
+class Plan:
+    def __init__(self, text):
+        self.family = None
+        if "|" in text:
+            family, text = text.split("|")
+            self.family = Stage(family.strip().removeprefix("train="))
+        self.rules = []
+        for rule in text.split(";"):
+            rule = rule.strip()
+            mark = re.search("[=:]", rule)
+            pattern, chain = ("*", rule)
+            if mark and mark[0] == "=":
+                pattern, chain = rule[:mark.start()].strip(), rule[mark.end():]
+            self.rules.append(Rule(pattern, chain))
+
+    def format_text(self):
+        head = f"train={self.family.format_text()} | " if self.family else ""
+        if len(self.rules) == 1 and self.rules[0].pattern == "*":
+            return head + self.rules[0].format_text()
+        return head + "; ".join(f"{rule.pattern}={rule.format_text()}" for rule in self.rules)
+
+
+def layout_text(layout):
+    """layout: list of (name, shape)."""
+    escaped = [(name.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n"), shape) for name, shape in layout]
+    return "".join(f"{name}\t{','.join(map(str, shape))}\n" for name, shape in escaped)
+
+
+def fingerprint(plan, layout):
+    return xxhash.xxh3_64_intdigest((plan.format_text() + "\n" + layout_text(layout)).encode(), seed=0)
+
+
+# ---- shared randomness (4) -------------------------------------------------------------------------------------------
+def mix(z):
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & MASK64
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & MASK64
+    return z ^ (z >> 31)
+
+
+def stream_key(*fields):
+    key = 0
+    for field in fields:
+        key = mix(((key ^ field) + GOLDEN_RATIO) & MASK64)
+    return key
+
+
+def words(key, count):
+    """The first `count` words of a stream."""
+    def rotl(x, k):
+        return (x << np.uint32(k)) | (x >> np.uint32(32 - k))
+
+    out = []
+    for block in range(-(-count // 2048)):
+        z = [mix((key + (4096 * block + j) * GOLDEN_RATIO) & MASK64) for j in range(32)]
+        lanes = [part for value in z for part in (value & 0xFFFFFFFF, value >> 32)]
+        s0, s1, s2, s3 = (np.array(lanes[16 * r:16 * r + 16], np.uint32) for r in range(4))
+        for _ in range(128):
+            out.append(rotl(s0 + s3, 7) + s0)
+            t = s1 << np.uint32(9)
+            s2 = s2 ^ s0
+            s3 = s3 ^ s1
+            s1 = s1 ^ s2
+            s0 = s0 ^ s3
+            s2 = s2 ^ t
+            s3 = rotl(s3, 11)
+    return np.concatenate(out)[:count] if out else np.zeros(0, np.uint32)
+
+
+def subset(key, n, k):
+    members = k <= n // 2
+    draws = k if members else n - k
+    random = words(key, 2 * draws).astype(object)
+    marked = set()
+    for j in range(draws):
+        last = n - draws + j
+        v = ((int(random[2 * j]) + (int(random[2 * j + 1]) << 32)) * (last + 1)) >> 64
+        marked.add(last if v in marked else v)
+    return np.array(sorted(marked) if members else [i for i in range(n) if i not in marked], np.int64)
+
+
+class Keys:
+    def __init__(self, seed, round_, client, group):
+        self.seed, self.round, self.client, self.group = seed, round_, client, group
+
+    def key(self, stage, purpose, per_client):
+        return stream_key(self.seed, self.round, int(per_client), self.client if per_client else 0, self.group, stage, purpose)
+
+
+# ---- transforms (5) --------------------------------------------------------------------------------------------------
+def kept(keep, n):
+    return min(n, max(1, math.floor(keep * n + 0.5))) if n else 0
+
+
+def random_signs(key, n):
+    """True where a value is negated."""
+    i = np.arange(n)
+    word = words(key, 16 * (-(-n // 512)))[16 * (i // 512) + i % 16]
+    return (word >> ((i // 16) % 32).astype(np.uint32)) & 1 == 1
+
+
+def butterflies(x):
+    h = 1
+    while h < len(x):
+        pairs = x.reshape(-1, 2, h)
+        x = np.stack([pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]], 1).reshape(-1)
+        h *= 2
+    return x
+
+
+def rotation_scale(block):
+    e = block.bit_length() - 1
+    return F32(2.0 ** (-e // 2)) if e % 2 == 0 else F32(2.0 ** (-(e - 1) // 2)) * F32(float.fromhex("0x1.6a09e6p-1"))
+
+
+class Transform:
+    def __init__(self, stage, position, n):
+        self.stage, self.position, self.n = stage, position, n
+        self.private = stage["seed"] == "client"
+        self.outputs = kept(stage["keep"], n) if stage.name == "mask" else n
+        self.block = 1 << (n.bit_length() - 1) if n else 0
+
+    def indices(self, keys):
+        return subset(keys.key(self.position, SUBSET, self.private), self.n, self.outputs)
+
+    def parts(self):
+        last = [(slice(self.n - self.block, self.n), SIGNS2)] if self.block < self.n else []
+        return [(slice(0, self.block), SIGNS)] + last
+
+    def forward(self, keys, x):
+        if self.stage.name == "mask":
+            return x[self.indices(keys)]
+        x = x.copy()
+        for part, purpose in self.parts() if self.n else []:
+            signs = random_signs(keys.key(self.position, purpose, self.private), self.block)
+            x[part] = butterflies(np.where(signs, -x[part], x[part])) * rotation_scale(self.block)
+        return x
+
+    def inverse(self, keys, y):
+        if self.stage.name == "mask":
+            x = np.zeros(self.n)
+            x[self.indices(keys)] = y * (self.n / self.outputs) if self.outputs else y
+            return x
+        x = y.copy()
+        for part, purpose in reversed(self.parts()) if self.n else []:
+            signs = random_signs(keys.key(self.position, purpose, self.private), self.block)
+            back = butterflies(x[part]) * (1 / (float(rotation_scale(self.block)) * self.block))
+            x[part] = np.where(signs, -back, back)
+        return x
+
+
+# ---- quantizers (6) --------------------------------------------------------------------------------------------------
+class Quantize:
+    def __init__(self, stage, position, n):
+        self.position, self.n = position, n
+        self.alphabet = 1 << stage["bits"]
+        self.steps = self.alphabet - 1
+        self.block = n if stage["block"] == 0 or stage["block"] > n else stage["block"]
+
+    def blocks(self):
+        return [(b, slice(b * self.block, min(self.n, (b + 1) * self.block)))
+                for b in range(-(-self.n // self.block) if self.n else 0)]
+
+    def quantize(self, keys, x):
+        side, symbols = b"", np.zeros(self.n, np.int64)
+        for b, part in self.blocks():
+            v = x[part]
+            lo, hi = v.min() + F32(0), v.max() + F32(0)
+            side += struct.pack("<ff", lo, hi)
+            if lo == hi:
+                continue
+            exponent = 1 - math.frexp(float(max(abs(lo), abs(hi))))[1]
+            first = min(max(exponent, -126), 127)
+            p1, p2 = F32(2.0 ** first), F32(2.0 ** (exponent - first))
+            normal = (v * p1) * p2
+            low, high = (lo * p1) * p2, (hi * p1) * p2
+            slope = F32(self.steps / (float(high) - float(low)))
+            place = np.minimum((normal - low) * slope, F32(self.steps))
+            fixed = np.rint(place.astype(np.float64) * 2 ** 23).astype(np.int64)
+            g = b * 32 * (-(-self.block // 32)) + np.arange(len(v))
+            word = words(keys.key(self.position, ROUNDING, True), 16 * (int(g[-1]) // 32 + 1))[16 * (g // 32) + g % 16]
+            swapped = (word << np.uint32(16)) | (word >> np.uint32(16))
+            dither = (np.where((g // 16) % 2 == 1, swapped, word) >> np.uint32(9)).astype(np.int64)
+            symbols[part] = (fixed + dither) >> 23
+        return side, symbols
+
+    def ranges(self, side):
+        return [struct.unpack_from("<ff", side, 8 * b) for b, _ in self.blocks()]
+
+    def read_side(self, data):
+        size = 8 * len(self.blocks())
+        refuse_if(len(data) < size, "side values are cut off")
+        for lo, hi in self.ranges(data):
+            refuse_if(not (math.isfinite(lo) and math.isfinite(hi) and lo <= hi), "a range that is none")
+            refuse_if(any(v == 0 and math.copysign(1, v) < 0 for v in (lo, hi)), "a negative zero")
+        return data[:size], data[size:]
+
+    def dequantize(self, side, symbols):
+        x = np.zeros(self.n)
+        for (_, part), (lo, hi) in zip(self.blocks(), self.ranges(side)):
+            refuse_if(lo == hi and np.any(symbols[part]), "symbols in a block of one value")
+            x[part] = lo + ((hi - lo) / self.steps) * symbols[part]
+        return x
+
+
+class FloatFormat:
+    def __init__(self, stage, position, n):
+        self.name = stage.name
+        self.alphabet = 1 << (32 if stage.name == "f32" else 16)
+
+    def quantize(self, keys, x):
+        if self.name == "f32":
+            bits = x.view(np.uint32)
+        elif self.name == "f16":
+            with np.errstate(over="ignore"):
+                bits = x.astype(np.float16).view(np.uint16)
+        else:
+            raw = x.view(np.uint32).astype(np.int64)
+            bits = (raw + 0x7FFF + ((raw >> 16) & 1)) >> 16
+        refuse_if(not np.all(np.isfinite(self.dequantize_bits(bits.astype(np.int64)))), "a value beyond the format")
+        return b"", bits.astype(np.int64)
+
+    def dequantize_bits(self, bits):
+        if self.name == "f16":
+            return bits.astype(np.uint16).view(np.float16).astype(np.float64)
+        return (bits << (0 if self.name == "f32" else 16)).astype(np.uint32).view(np.float32).astype(np.float64)
+
+    def read_side(self, data):
+        return b"", data
+
+    def dequantize(self, side, symbols):
+        x = self.dequantize_bits(symbols)
+        refuse_if(not np.all(np.isfinite(x)), "a value is NaN or infinite")
+        return x
+
+
+# ---- coders (7) ------------------------------------------------------------------------------------------------------
+def planes(bits):
+    shift = 0
+    for width in (32, 16, 8, 4, 2, 1):
+        if bits & width:
+            yield width, shift
+            shift += width
+
+
+def packed_size(count, bits):
+    return sum(count // (512 // w) * 64 + (count % (512 // w) * w + 7) // 8 for w, _ in planes(bits))
+
+
+def pack(symbols, bits):
+    out = b""
+    for width, shift in planes(bits):
+        part = (symbols >> shift) & ((1 << width) - 1)
+        run = 16 * (32 // width)
+        whole = len(part) // run * run
+        grouped = part[:whole].reshape(-1, 32 // width, 16)
+        out += sum(grouped[:, j] << (width * j) for j in range(32 // width)).astype("<u4").tobytes() if whole else b""
+        value = sum(int(v) << (width * i) for i, v in enumerate(part[whole:]))
+        out += value.to_bytes(((len(part) - whole) * width + 7) // 8, "little")
+    return out
+
+
+def unpack(data, count, bits):
+    symbols = np.zeros(count, np.int64)
+    for width, shift in planes(bits):
+        run = 16 * (32 // width)
+        whole = count // run * run
+        grouped = np.frombuffer(data, "<u4", whole * width // 32).astype(np.int64).reshape(-1, 1, 16)
+        places = (width * np.arange(32 // width)).reshape(1, -1, 1)
+        part = ((grouped >> places) & ((1 << width) - 1)).reshape(-1)
+        data = data[whole * width // 8:]
+        rest = ((count - whole) * width + 7) // 8
+        value = int.from_bytes(data[:rest], "little")
+        refuse_if(value >> ((count - whole) * width), "a padding bit is set")
+        tail = [(value >> (width * i)) & ((1 << width) - 1) for i in range(count - whole)]
+        symbols |= np.concatenate([part, np.array(tail, np.int64)]) << shift
+        data = data[rest:]
+    return symbols
+
+
+# ---- sections (3) ----------------------------------------------------------------------------------------------------
+class Chain:
+    def __init__(self, rule, n):
+        self.rule, self.transforms = rule, []
+        for position, stage in enumerate(rule.transforms):
+            self.transforms.append(Transform(stage, position, n))
+            n = self.transforms[-1].outputs
+        kind = Quantize if rule.quantizer.name == "quantize" else FloatFormat
+        self.values, self.quantizer = n, kind(rule.quantizer, len(rule.transforms), n)
+        self.bits = (self.quantizer.alphabet - 1).bit_length()
+
+    def encode(self, keys, x):
+        for transform in self.transforms:
+            x = transform.forward(keys, x)
+        side, symbols = self.quantizer.quantize(keys, x)
+        data = pack(symbols, self.bits)
+        if self.rule.coder.name == "zstd":
+            data = zstandard.ZstdCompressor(self.rule.coder["level"], write_content_size=False).compress(data)
+        return side + data
+
+    def decode(self, keys, data):
+        side, data = self.quantizer.read_side(data)
+        size = packed_size(self.values, self.bits)
+        if self.rule.coder.name == "zstd":
+            refuse_if(data[:4] != b"\x28\xb5\x2f\xfd", "no zstd frame")
+            reader = zstandard.ZstdDecompressor().decompressobj()
+            try:
+                plain = reader.decompress(data)
+            except zstandard.ZstdError as error:
+                raise Refused(str(error)) from None
+            refuse_if(not reader.eof or reader.unused_data, "not one whole zstd frame")
+            data = plain
+        refuse_if(len(data) != size, f"{len(data)} bytes of symbols, {size} are due")
+        symbols = unpack(data, self.values, self.bits)
+        refuse_if(np.any(symbols >= self.quantizer.alphabet), "a symbol outside the alphabet")
+        x = self.quantizer.dequantize(side, symbols)
+        for transform in reversed(self.transforms):
+            x = transform.inverse(keys, x)
+        return x
+
+
+# ---- structured plans (8) --------------------------------------------------------------------------------------------
+class Family:
+    def __init__(self, stage, layout):
+        self.stage, self.layout = stage, layout
+        self.free_layout = [(name, self.free_shape(shape)) for name, shape in layout]
+
+    def free_shape(self, shape):
+        size = math.prod(shape)
+        if self.stage.name == "mask":
+            return (kept(self.stage["keep"], size),)
+        if len(shape) < 2 or size == 0 or self.stage["rank"] >= shape[0]:
+            return shape
+        return (self.stage["rank"], size // shape[0])
+
+    def expand(self, seed, round_, free):
+        keys, update, at = Keys(seed, round_, 0, STRUCTURE_GROUP), [], 0
+        for t, ((_, shape), (_, free_shape)) in enumerate(zip(self.layout, self.free_layout)):
+            size = math.prod(shape)
+            own = free[at:at + math.prod(free_shape)]
+            at += len(own)
+            if self.stage.name == "mask":
+                part = np.zeros(size)
+                part[subset(keys.key(t, FAMILY_MASK, False), size, len(own))] = own
+            elif free_shape == shape:
+                part = own
+            else:
+                rows, rank = shape[0], free_shape[0]
+                minus = words(keys.key(t, FAMILY_FACTOR, False), rows * rank) >> np.uint32(31) == 1
+                factor = np.where(minus, -1.0, 1.0).reshape(rows, rank) / math.sqrt(rows)
+                part = (factor @ own.reshape(free_shape)).reshape(-1)
+            update.append(part)
+        return np.concatenate(update) if update else np.zeros(0)
+
+
+# ---- frames (1) ------------------------------------------------------------------------------------------------------
+def varint(value):
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes(out) + bytes([value])
+
+
+def read_varint(data, at):
+    value, start = 0, at
+    while True:
+        refuse_if(at >= len(data), "a number is cut off")
+        byte = data[at]
+        value |= (byte & 0x7F) << (7 * (at - start))
+        at += 1
+        if byte < 0x80:
+            refuse_if((byte == 0 and at - start > 1) or value > MASK64, "a padded or overlong number")
+            return value, at
+        refuse_if(at - start >= 10, "an overlong number")
+
+
+def checksum(before, after):
+    return xxhash.xxh3_64_intdigest(after, seed=xxhash.xxh3_64_intdigest(before, seed=0)) & 0xFFFFFFFF
+
+
+def read_header(frame):
+    """dict of the header's fields, with `sections` as (offset, bytes)."""
+    refuse_if(len(frame) < 18, "a frame is at least 18 bytes")
+    refuse_if(frame[0] != 0xFB, "not a frame")
+    refuse_if(frame[1] != 1, "another version")
+    refuse_if(frame[2] > 1, "an unknown flag")
+    round_, at = read_varint(frame, 12)
+    refuse_if(round_ > MAX_ROUND, "a round over the limit")
+    client, at = read_varint(frame, at)
+    refuse_if(at + 4 > len(frame), "the checksum is cut off")
+    stated = struct.unpack_from("<I", frame, at)[0]
+    refuse_if(stated != checksum(frame[:at], frame[at + 4:]), "the checksum is wrong")
+    at += 4
+    header = {"version": frame[1], "required_flags": frame[2], "optional_flags": frame[3],
+              "fingerprint": struct.unpack_from("<Q", frame, 4)[0], "round": round_, "client": client, "checksum": stated,
+              "header_bytes": at}
+    sections = []
+    if frame[2] & 1:
+        count, at = read_varint(frame, at)
+        refuse_if(count < 2, "a table of fewer than two sections")
+        for _ in range(min(count, len(frame) + 1) - 1):
+            size, at = read_varint(frame, at)
+            refuse_if(at + size > len(frame), "a section is cut off")
+            sections.append((at, size))
+            at += size
+    header["sections"] = sections + [(at, len(frame) - at)]
+    return header
+
+
+class Codec:
+    """layout: list of (name, shape). A structured plan encodes and decodes free parameters; `expand` gives the update."""
+
+    def __init__(self, plan, layout):
+        self.plan, self.layout = Plan(plan), [(name, tuple(shape)) for name, shape in layout]
+        self.family = Family(self.plan.family, self.layout) if self.plan.family else None
+        self.coded = self.family.free_layout if self.family else self.layout
+        self.fingerprint = fingerprint(self.plan, self.layout)
+        self.elements = sum(math.prod(shape) for _, shape in self.coded)
+        indices = [[] for _ in self.plan.rules]
+        at = 0
+        for name, shape in self.coded:
+            size = math.prod(shape)
+            rule = next(i for i, rule in enumerate(self.plan.rules) if rule.matches(name, size))
+            indices[rule].append(np.arange(at, at + size))
+            at += size
+        self.groups = [(g, np.concatenate(parts)) for g, parts in enumerate(indices) if sum(map(len, parts))]
+        self.chains = [Chain(self.plan.rules[g], len(at)) for g, at in self.groups]
+
+    def encode(self, update, seed, round_, client):
+        sections = [chain.encode(Keys(seed, round_, client, g), update[at])
+                    for (g, at), chain in zip(self.groups, self.chains)] or [b""]
+        body = sections[-1]
+        if len(sections) > 1:
+            body = varint(len(sections)) + b"".join(varint(len(s)) + s for s in sections[:-1]) + body
+        head = bytes([0xFB, 1, int(len(sections) > 1), 0]) + struct.pack("<Q", self.fingerprint) + varint(round_) + varint(client)
+        return head + struct.pack("<I", checksum(head, body)) + body
+
+    def decode(self, frame, seed):
+        header = read_header(frame)
+        refuse_if(header["fingerprint"] != self.fingerprint, "a frame of another plan or layout")
+        sections = header["sections"]
+        refuse_if(len(sections) != max(len(self.groups), 1), "another number of sections")
+        refuse_if(not self.groups and sections[0][1] != 0, "bytes where there is nothing to decode")
+        update = np.zeros(self.elements)
+        for (g, at), chain, (offset, size) in zip(self.groups, self.chains, sections):
+            update[at] += chain.decode(Keys(seed, header["round"], header["client"], g), frame[offset:offset + size])
+        with np.errstate(over="ignore"):
+            return update.astype(F32)
+
+    def expand(self, free, seed, round_):
+        return self.family.expand(seed, round_, free.astype(np.float64)) if self.family else free
+
+
+# ---- partial sums (9) ------------------------------------------------------------------------------------------------
+def read_partial_sum(data, seed):
+    refuse_if(data[:2] != b"\xfc\x01", "no partial sum of version 1")
+    refuse_if(struct.unpack("<Q", data[-8:])[0] != xxhash.xxh3_64_intdigest(data[:-8], seed=0), "damaged")
+    fingerprint_, seed_hash = struct.unpack_from("<QQ", data, 2)
+    refuse_if(seed_hash != stream_key(seed), "another seed")
+    round_, at = read_varint(data, 18)
+    weight = struct.unpack_from("<d", data, at)[0]
+    count, at = read_varint(data, at + 8)
+    clients = []
+    for i in range(count):
+        step, at = read_varint(data, at)
+        clients.append(step if i == 0 else clients[-1] + step + 1)
+    return {"fingerprint": fingerprint_, "round": round_, "weight": weight, "clients": clients,
+            "sums": np.frombuffer(data[at:-8], "<f8")}
