@@ -29,7 +29,7 @@ std::size_t parse_count(const std::string& text) {
 }
 
 void LayoutOptions::add_to(CLI::App& command) {
-  CLI::Option* size_option = command.add_option("--size", size, "coordinates of the update: 1048576, 2^20, 1e6");
+  CLI::Option* size_option = command.add_option("--size", size, "coordinates of an update that is one vector: 1048576, 2^20, 1e6");
   command.add_option("--like", like, ".npy or .npz whose names and shapes are the layout")->excludes(size_option);
 }
 
@@ -40,7 +40,7 @@ Layout LayoutOptions::layout() const {
 }
 
 void add_seed(CLI::App& command, std::uint64_t& seed) {
-  command.add_option("--seed", seed, "of the shared randomness; the same at both ends")->capture_default_str();
+  command.add_option("--seed", seed, "of the shared randomness; the same for clients and server")->capture_default_str();
 }
 
 void add_plan(CLI::App& command, std::string& plan) {
@@ -83,7 +83,9 @@ std::string table(const std::vector<std::vector<std::string>>& rows) {
 }
 
 void print(const std::string& text) { std::fputs(text.c_str(), stdout); }
-void print_json(const ordered_json& json) { print(json.dump(2) + "\n"); }
+void print_json(const ordered_json& json) {
+  print(json.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n");   // names of files may be no UTF-8
+}
 
 double bits_per_coordinate(double bytes, std::size_t coordinates) {
   return coordinates == 0 ? 0 : 8 * bytes / static_cast<double>(coordinates);

@@ -40,15 +40,14 @@ std::string to_text(const Description& d) {
   std::string text = "plan         " + d.plan + "\n";
   if (!d.structure.empty())
     text += "structure    " + d.structure + ": " + std::to_string(d.parameters) + " free parameters stand for " +
-            std::to_string(d.coordinates) + " coordinates;\n             what follows is about the free parameters\n";
+            std::to_string(d.coordinates) + " coordinates;\n             NMSE, norm and rules are about the free parameters\n";
   else
     text += "coordinates  " + std::to_string(d.coordinates) + "\n";
   text += "unbiased     " + to_string(d.unbiased) + ": " + when(d.unbiased) + "\n";
   text += "NMSE         " + bound(d.nmse_bound) + " of one client, for every update\n";
   text += "norm         growth factor: " + bound(d.norm_growth) + "\n";
-  text += "frame        " + std::string(d.fixed_size ? "always " : "at most ") + std::to_string(d.max_frame_bytes) +
-          " bytes" + (d.fixed_size ? ", less up to 12 where round and client have few digits" : "") + "; " +
-          number(d.max_rate) + " bits a coordinate\n";
+  text += "frame        at most " + std::to_string(d.max_frame_bytes) + " bytes, " + number(d.max_rate) + " bits a coordinate" +
+          (d.fixed_size ? "; the same for every update, but for the 2 to 14 bytes of round and client" : "") + "\n";
   for (const GroupDescription& g : d.groups) {
     text += "\nrule " + g.rule + "\n";
     text += "  stages       " + g.stages + "\n";
@@ -56,7 +55,7 @@ std::string to_text(const Description& d) {
             std::to_string(g.values) + " values are coded\n";
     text += "  unbiased     " + to_string(g.unbiased) + "; NMSE " + bound(g.nmse_bound) + "; norm growth " + bound(g.norm_growth) +
             "\n";
-    text += "  section      " + std::string(g.fixed_size ? "" : "at most ") + std::to_string(g.max_bytes) + " bytes\n";
+    text += "  section      " + std::string(g.fixed_size ? "always " : "at most ") + std::to_string(g.max_bytes) + " bytes\n";
     text += "  summed in    " +
             (g.sum_domain == "update" ? std::string("the update's coordinates")
                                       : "the domain behind " + g.sum_domain + ", undone once a round") + "\n";

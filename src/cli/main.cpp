@@ -1,4 +1,6 @@
 #include <CLI/CLI.hpp>
+#include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <new>
@@ -13,11 +15,18 @@ namespace {
 
 constexpr int kBadInput = 2;
 constexpr int kFailed = 1;
+constexpr int kReaderGone = 128 + SIGPIPE;   // what the shell says of a program that a closed pipe ends
 
 int report(int code, const char* what) {
   std::fflush(stdout);
   std::fprintf(stderr, "fewbits: %s\n", what);
   return code;
+}
+
+// A reader that has seen enough, as head, is no failure to speak of.
+int finish_output() {
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return 0;
+  return errno == EPIPE ? kReaderGone : report(kFailed, "cannot write the output");
 }
 
 // One line, whatever the parser makes of it.
@@ -48,11 +57,12 @@ int main(int argc, char** argv) {
     fewbits::cli::add_inspect_command(app);
     fewbits::cli::add_stages_command(app);
     app.parse(argc, argv);
-    if (std::fflush(stdout) != 0) return report(kFailed, "cannot write the output");
-    return 0;
+    return finish_output();
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);   // --help, --version
-    return report(kBadInput, one_line(std::string(error.what()) + "; see fewbits --help").c_str());
+    std::string help = "; see fewbits ";
+    for (const CLI::App* command : app.get_subcommands()) help += command->get_name() + " ";
+    return report(kBadInput, one_line(error.what() + help + "--help").c_str());
   } catch (const fewbits::Error& error) {
     return report(kBadInput, one_line(error.what()).c_str());
   } catch (const std::bad_alloc&) {

@@ -71,6 +71,7 @@ Input read_input(const MeasureOptions& options) {
   return {std::move(arrays.layout), std::move(arrays.values), false};
 }
 
+// Rates, errors and times of one plan. Errors are those of updates: in a structured family, of its members.
 struct Measurement {
   std::string plan;
   std::size_t coordinates = 0;
@@ -109,7 +110,7 @@ class Progress {
     const std::size_t percent = 100 * done / all;
     if (percent == last_) return;
     last_ = percent;
-    std::fprintf(stderr, "\r\033[K%s: %zu %%", plan.c_str(), percent);
+    std::fprintf(stderr, "\r\033[K%.60s: %zu %%", plan.c_str(), percent);   // in one line of a terminal
     std::fflush(stderr);
     shown_ = true;
   }
@@ -135,46 +136,52 @@ Measurement measure(const std::string& plan, const Input& input, const MeasureOp
   result.unbiased = codec.describe().unbiased == Unbiased::kAlways;
   const auto coordinates = static_cast<double>(std::max<std::size_t>(result.coordinates, 1));
 
-  // A synthetic update of a structured plan is one that was trained in the family.
-  std::vector<float> target = input.values;
-  if (input.synthetic) target.resize(codec.elements());
-  std::vector<double> sum(codec.elements(), 0.0);
-  // The mean of errors is taken of decoded − target, since the target differs from round to round in a family.
+  // What is encoded and the update that it stands for: the same but in a structured family, where a synthetic vector is
+  // taken for free parameters, and another update is replaced by the nearest member of the round's family.
+  std::vector<float> sent = input.values;
+  if (input.synthetic) sent.resize(codec.elements());
+  std::vector<float> update = sent;
+  std::vector<double> sum_of_errors(result.coordinates, 0.0);
   std::size_t total_bytes = 0;
+  double total_error = 0;
   double nmse = 0;
-  double energy = squared_norm(target);
   result.encode_ns = result.decode_ns = std::numeric_limits<double>::infinity();
   for (std::size_t repeat = 0; repeat < options.repeats; ++repeat) {
     const Context context{options.seed, static_cast<std::uint32_t>(repeat), repeat};
-    if (codec.structured() && !input.synthetic) {
-      target = to_encodable(codec, input.values, {context.seed, context.round}).values;
-      energy = squared_norm(target);
+    const RoundContext round{context.seed, context.round};
+    if (result.structured) {
+      if (!input.synthetic) sent = to_encodable(codec, input.values, round).values;
+      update = to_update(codec, sent, round);
     }
     const Stopwatch encode_watch;
-    const std::span<const std::byte> frame = encoder.encode(target, context);
+    const std::span<const std::byte> frame = encoder.encode(sent, context);
     result.encode_ns = std::min(result.encode_ns, encode_watch.nanoseconds() / coordinates);
     total_bytes += frame.size();
     const Stopwatch decode_watch;
-    const std::vector<float> decoded = codec.decode(frame, {options.seed});
+    std::vector<float> decoded = codec.decode(frame, {options.seed});
     result.decode_ns = std::min(result.decode_ns, decode_watch.nanoseconds() / coordinates);
+    decoded = to_update(codec, std::move(decoded), round);
     double error = 0;
     for (std::size_t i = 0; i < decoded.size(); ++i) {
-      const double difference = static_cast<double>(decoded[i]) - static_cast<double>(target[i]);
+      const double difference = static_cast<double>(decoded[i]) - static_cast<double>(update[i]);
       error += difference * difference;
-      sum[i] += difference;
+      sum_of_errors[i] += difference;
     }
-    if (energy > 0) nmse += error / energy;
-    else if (error > 0) throw Error(Errc::kBadArgument, "the update is zero, so its error has no scale");
+    const double energy = squared_norm(update);
+    if (error > 0 && energy == 0) throw Error(Errc::kBadArgument, "the update is zero, so its error has no scale");
+    if (error > 0) nmse += error / energy;
+    total_error += error;
     progress.update(plan, repeat + 1, options.repeats);
   }
   const auto repeats = static_cast<double>(options.repeats);
   result.bytes = static_cast<double>(total_bytes) / repeats;
   result.nmse = nmse / repeats;
   result.rate = bits_per_coordinate(result.bytes, result.coordinates);
-  if (result.nmse > 0) {
-    double mean_error = 0;
-    for (const double difference : sum) mean_error += (difference / repeats) * (difference / repeats);
-    result.bias_ratio = repeats * (mean_error / energy) / result.nmse;
+  if (total_error > 0) {
+    // repeats · ‖Σ error / repeats‖² ÷ (Σ ‖error‖² / repeats), in which the update's norm and the repeats cancel.
+    double squared_sum = 0;
+    for (const double difference : sum_of_errors) squared_sum += difference * difference;
+    result.bias_ratio = squared_sum / total_error;
   }
   // Beyond some 500 bits the limit is no number any more.
   const double inverse_limit = std::pow(4, result.rate) - 1;
@@ -207,7 +214,8 @@ std::string to_text(const std::vector<Measurement>& all, const MeasureOptions& o
           ".\nNMSE: mean of |decoded - update|^2 / |update|^2. x limit: NMSE x (4^rate - 1), 1 being the least of an unbiased code on a\n"
           "Gaussian. bias ratio: repeats x NMSE of the mean of the repeats / NMSE, 1 when unbiased.\n";
   if (structured)
-    text += "Structured plans: errors are those of the free parameters of an update in the family; bits count all coordinates.\n";
+    text += "Structured plans: errors are against the update's nearest member of the round's family, as if trained in it; bits and\n"
+            "nanoseconds are per coordinate of the whole update.\n";
   return text;
 }
 

@@ -5,10 +5,11 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdio>
+#include <cstdint>
 #include <cstring>
 #include <fstream>
 #include <memory>
+#include <optional>
 #include <system_error>
 
 #include "fewbits/error.h"
@@ -19,6 +20,8 @@ namespace {
 
 constexpr const char* kUnnamed = "update";
 constexpr std::string_view kMember = ".npy";
+constexpr zip_uint16_t kDosTime = 0;
+constexpr zip_uint16_t kDosDate = 0x21;   // 1980-01-01, the first
 
 [[noreturn]] void fail(const std::filesystem::path& path, const std::string& what) {
   throw Error(Errc::kBadArgument, path.string() + ": " + what);
@@ -46,45 +49,80 @@ Archive open_archive(const std::filesystem::path& path, int flags) {
   return archive;
 }
 
-// Reads up to `bytes.size()` bytes; fewer at the end of the member.
-std::size_t read_some(zip_file_t* member, std::span<std::byte> bytes, const std::string& name) {
+// Deflate's best: 258 bytes of zeros in 2 bits.
+constexpr zip_uint64_t kMostInflation = 1032;
+
+constexpr std::size_t kChunkBytes = 1 << 20;
+
+// Fills `bytes` by calls of `some`, which gives 0 at the end; returns how many there were.
+template <class Some>
+std::size_t read_up_to(Some&& some, std::span<std::byte> bytes) {
   std::size_t done = 0;
   while (done < bytes.size()) {
-    const zip_int64_t got = zip_fread(member, bytes.data() + done, bytes.size() - done);
-    if (got < 0) throw Error(Errc::kBadArgument, name + ": damaged: " + zip_file_strerror(member));
+    const std::size_t got = some(bytes.subspan(done));
     if (got == 0) break;
-    done += static_cast<std::size_t>(got);
+    done += got;
   }
   return done;
 }
 
-void append_member(zip_t* archive, zip_uint64_t index, const std::filesystem::path& path, std::vector<Tensor>& tensors,
-                   std::vector<float>& values) {
+// Appends the array of an .npy that `some` reads, and returns its shape. `size` is the length of the .npy as far as it is
+// known; memory grows with what is really read.
+template <class Some>
+std::vector<std::size_t> append_npy(Some&& some, std::optional<std::uint64_t> size, const std::string& place,
+                                    std::vector<float>& values) {
+  std::vector<std::byte> chunk(kMaxNpyHeader);
+  chunk.resize(read_up_to(some, chunk));
+  const NpyHeader header = parse_npy_header(chunk, place);
+  const std::size_t wanted = header.elements * header.item_bytes;
+  const auto refuse = [&](std::uint64_t have) {
+    throw Error(Errc::kBadArgument, place + ": the shape needs " + std::to_string(wanted) + " bytes of data, there are " +
+                                        std::to_string(have));
+  };
+  if (size && *size != header.data_offset + wanted) refuse(*size - std::min<std::uint64_t>(*size, header.data_offset));
+
+  chunk.erase(chunk.begin(), chunk.begin() + static_cast<std::ptrdiff_t>(header.data_offset));
+  std::size_t done = 0;   // bytes before the chunk
+  while (true) {
+    if (chunk.size() > wanted - done) refuse(done + chunk.size());
+    // A whole number of items, or the end of the file.
+    if (chunk.size() % header.item_bytes != 0) refuse(done + chunk.size());
+    const std::size_t count = chunk.size() / header.item_bytes;
+    values.resize(values.size() + count);
+    convert_npy_data(header, chunk, place, std::span(values).last(count));
+    done += chunk.size();
+    chunk.resize(kChunkBytes);
+    chunk.resize(read_up_to(some, chunk));   // beyond the data, too: a member's checksum is compared at its end
+    if (chunk.empty()) break;
+  }
+  if (done != wanted) refuse(done);
+  return header.shape;
+}
+
+void append_member(zip_t* archive, zip_uint64_t index, const std::filesystem::path& path, std::uint64_t& packed_left,
+                   std::vector<Tensor>& tensors, std::vector<float>& values) {
+  constexpr zip_uint64_t kNeeded = ZIP_STAT_NAME | ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE;
   zip_stat_t stat;
-  if (zip_stat_index(archive, index, 0, &stat) != 0 || (stat.valid & ZIP_STAT_NAME) == 0 || (stat.valid & ZIP_STAT_SIZE) == 0)
+  if (zip_stat_index(archive, index, 0, &stat) != 0 || (stat.valid & kNeeded) != kNeeded)
     fail(path, "the .npz has a damaged directory");
   std::string_view name = stat.name;
   if (!name.ends_with(kMember)) fail(path, "'" + std::string(name) + "' is no array; an .npz holds .npy files alone");
   name.remove_suffix(kMember.size());
-  const std::string place = path.string() + ": " + std::string(name);
+  // Members that share bytes of the file would unpack to far more than it can hold.
+  if (stat.comp_size > packed_left || stat.size / kMostInflation > stat.comp_size)
+    fail(path, "'" + std::string(name) + "' claims more bytes than the file can hold");
+  packed_left -= stat.comp_size;
+  const std::string place = path.string() + ": '" + std::string(name) + "'";
   const Member member(zip_fopen_index(archive, index, 0));
   if (!member) fail(path, "'" + std::string(name) + "' cannot be read: " + zip_strerror(archive));
-
-  std::vector<std::byte> head(std::min<zip_uint64_t>(kMaxNpyHeader, stat.size));
-  head.resize(read_some(member.get(), head, place));
-  const NpyHeader header = parse_npy_header(head, place);
-  const std::size_t size = header.data_offset + header.elements * header.item_bytes;
-  if (stat.size != size)
-    fail(path, "'" + std::string(name) + "' needs " + std::to_string(size) + " bytes for its shape, it has " +
-                   std::to_string(stat.size));
-  std::vector<std::byte> data(head.begin() + static_cast<std::ptrdiff_t>(header.data_offset), head.end());
-  const std::size_t have = data.size();
-  data.resize(header.elements * header.item_bytes);
-  if (have + read_some(member.get(), std::span(data).subspan(have), place) != data.size())
-    fail(path, "'" + std::string(name) + "' is cut off");
-  values.resize(values.size() + header.elements);
-  convert_npy_data(header, data, place, std::span(values).last(header.elements));
-  tensors.push_back({std::string(name), header.shape});
+  const auto some = [&](std::span<std::byte> bytes) {
+    const zip_int64_t got = zip_fread(member.get(), bytes.data(), bytes.size());
+    if (got < 0) throw Error(Errc::kBadArgument, place + " is damaged: " + zip_file_strerror(member.get()));
+    return static_cast<std::size_t>(got);
+  };
+  std::vector<std::size_t> shape = append_npy(some, stat.size, place, values);
+  if (values.size() > Layout::kMaxElements) fail(path, "more than " + std::to_string(Layout::kMaxElements) + " coordinates");
+  tensors.push_back({std::string(name), std::move(shape)});
 }
 
 Arrays read_npz(const std::filesystem::path& path) {
@@ -93,24 +131,44 @@ Arrays read_npz(const std::filesystem::path& path) {
   std::vector<float> values;
   const zip_int64_t count = zip_get_num_entries(archive.get(), 0);
   if (count <= 0) fail(path, "the .npz holds no array");
+  std::uint64_t packed_left = std::filesystem::file_size(path);
+  values.reserve(packed_left / sizeof(float));
   for (zip_int64_t i = 0; i < count; ++i)
-    append_member(archive.get(), static_cast<zip_uint64_t>(i), path, tensors, values);
-  return {Layout(std::move(tensors)), std::move(values)};
+    append_member(archive.get(), static_cast<zip_uint64_t>(i), path, packed_left, tensors, values);
+  try {
+    return {Layout(std::move(tensors)), std::move(values)};
+  } catch (const Error& error) {
+    fail(path, error.what());
+  }
+}
+
+std::ifstream open_file(const std::filesystem::path& path) {
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error)) fail(path, "is a folder");
+  std::ifstream in(path, std::ios::binary);
+  if (!in) fail(path, std::string("cannot be read: ") + std::strerror(errno));
+  return in;
+}
+
+std::size_t read_some(std::ifstream& in, const std::filesystem::path& path, std::span<std::byte> bytes) {
+  in.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  if (in.bad()) fail(path, "cannot be read to its end");
+  return static_cast<std::size_t>(in.gcount());
 }
 
 Arrays read_npy(const std::filesystem::path& path) {
-  const std::vector<std::byte> file = read_file(path);
-  const NpyHeader header = parse_npy_header(file, path.string());
-  const auto data = std::span(file).subspan(header.data_offset);
-  if (data.size() != header.elements * header.item_bytes)
-    fail(path, "the shape needs " + std::to_string(header.elements * header.item_bytes) + " bytes of data, there are " +
-                   std::to_string(data.size()));
-  std::vector<float> values(header.elements);
-  convert_npy_data(header, data, path.string(), values);
-  return {Layout(std::vector<Tensor>{{"", header.shape}}), std::move(values)};
+  std::ifstream in = open_file(path);
+  std::error_code not_a_file;
+  const std::uintmax_t size = std::filesystem::file_size(path, not_a_file);
+  std::vector<float> values;
+  if (!not_a_file) values.reserve(size / sizeof(float));
+  std::vector<std::size_t> shape = append_npy([&](std::span<std::byte> bytes) { return read_some(in, path, bytes); },
+                                              not_a_file ? std::nullopt : std::optional<std::uint64_t>(size),
+                                              path.string(), values);
+  return {Layout(std::vector<Tensor>{{"", std::move(shape)}}), std::move(values)};
 }
 
-// A name beside the path that no other process uses.
+// A name beside the file that no other process uses.
 std::filesystem::path temporary_name(const std::filesystem::path& path) {
   std::filesystem::path temporary = path;
   temporary += ".tmp" + std::to_string(::getpid());
@@ -141,7 +199,9 @@ void write_npz(const std::filesystem::path& path, const Layout& layout, std::spa
       zip_source_free(source);
       fail(path, std::string("cannot be written: ") + zip_strerror(archive.get()));
     }
+    // As numpy.savez: stored, and the same bytes whenever it is written.
     zip_set_file_compression(archive.get(), static_cast<zip_uint64_t>(index), ZIP_CM_STORE, 0);
+    zip_file_set_dostime(archive.get(), static_cast<zip_uint64_t>(index), kDosTime, kDosDate, 0);
   }
   if (zip_close(archive.get()) != 0) fail(path, std::string("cannot be written: ") + zip_strerror(archive.get()));
   static_cast<void>(archive.release());   // closed
@@ -151,32 +211,28 @@ void write_npz(const std::filesystem::path& path, const Layout& layout, std::spa
 }  // namespace
 
 std::vector<std::byte> read_file(const std::filesystem::path& path) {
-  std::error_code error;
-  if (std::filesystem::is_directory(path, error)) fail(path, "is a folder");
-  std::ifstream in(path, std::ios::binary);
-  if (!in) fail(path, std::string("cannot be read: ") + std::strerror(errno));
+  std::ifstream in = open_file(path);
   std::vector<std::byte> bytes;
-  std::byte buffer[1 << 16];
-  while (in.read(reinterpret_cast<char*>(buffer), sizeof buffer) || in.gcount() > 0)
-    bytes.insert(bytes.end(), buffer, buffer + in.gcount());
-  if (in.bad()) fail(path, "cannot be read to its end");
+  std::vector<std::byte> chunk(kChunkBytes);
+  while (const std::size_t got = read_some(in, path, chunk))
+    bytes.insert(bytes.end(), chunk.begin(), chunk.begin() + static_cast<std::ptrdiff_t>(got));
   return bytes;
 }
 
 void write_file(const std::filesystem::path& path, std::span<const std::byte> bytes) {
-  const std::filesystem::path temporary = temporary_name(path);
-  {
-    std::ofstream out(temporary, std::ios::binary);
-    out.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
-    out.close();
-    if (!out) {
-      const std::string why = std::strerror(errno);
-      std::error_code ignored;
-      std::filesystem::remove(temporary, ignored);
-      fail(path, "cannot be written: " + why);
-    }
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error)) fail(path, "is a folder");
+  const bool in_place = std::filesystem::exists(path, error) && !std::filesystem::is_regular_file(path, error);
+  const std::filesystem::path temporary = in_place ? path : temporary_name(path);
+  std::ofstream out(temporary, std::ios::binary);
+  out.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  out.close();
+  if (!out) {
+    const std::string why = std::strerror(errno);
+    if (!in_place) std::filesystem::remove(temporary, error);
+    fail(path, "cannot be written: " + why);
   }
-  replace(temporary, path);
+  if (!in_place) replace(temporary, path);
 }
 
 Arrays read_arrays(const std::filesystem::path& path) {

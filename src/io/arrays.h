@@ -19,7 +19,7 @@ struct Arrays {
 
 // Reads float32, and float16, float64, integers and booleans, which are converted to the nearest float32; C order only.
 // Throws Error kBadArgument that names the file and what is wrong with it. Sizes that a header claims are compared with
-// those of the file before memory is allocated for them.
+// those of the file before memory is allocated for them, and memory for compressed arrays grows as they are unpacked.
 Arrays read_arrays(const std::filesystem::path& path);
 
 // Writes an .npz with the layout's names and shapes, or an .npy when the path ends so and the layout is one tensor; the
@@ -29,7 +29,7 @@ void write_arrays(const std::filesystem::path& path, const Layout& layout, std::
 // Throws kBadArgument unless the path ends in .npy or .npz; what write_arrays cannot write to it is refused as well.
 void check_writable(const std::filesystem::path& path, const Layout& layout);
 
-// Whole files. write_file writes beside the path and renames.
+// Whole files. write_file writes beside the path and renames, but for paths that are no plain files, such as /dev/stdout.
 std::vector<std::byte> read_file(const std::filesystem::path& path);
 void write_file(const std::filesystem::path& path, std::span<const std::byte> bytes);
 

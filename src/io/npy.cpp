@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <charconv>
 #include <cmath>
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
-#include <optional>
 #include <string_view>
+#include <type_traits>
 
 #include "fewbits/error.h"
 #include "fewbits/layout.h"
@@ -15,6 +17,8 @@
 
 namespace fewbits::io {
 namespace {
+
+static_assert(std::endian::native == std::endian::little, "data of files is copied to memory as it is");
 
 constexpr std::string_view kMagic = "\x93NUMPY";
 
@@ -108,6 +112,7 @@ class HeaderParser {
       if (error != std::errc()) broken();
       text_.remove_prefix(static_cast<std::size_t>(end - text_.data()));
       shape.push_back(extent);
+      if (shape.size() > kMaxNpyAxes) fail(name_, "the shape has more than " + std::to_string(kMaxNpyAxes) + " axes");
       if (!accept(',') && peek() != ')') broken();
     }
     return shape;
@@ -118,15 +123,23 @@ class HeaderParser {
 };
 
 template <class T>
-void convert(std::span<const std::byte> data, std::span<float> values) {
+void convert(std::span<const std::byte> data, [[maybe_unused]] const std::string& name, std::span<float> values) {
   for (std::size_t i = 0; i < values.size(); ++i) {
     T value;
     std::memcpy(&value, data.data() + i * sizeof(T), sizeof(T));
+    if constexpr (std::is_same_v<T, double>) {
+      constexpr double kRoundsToInfinity = 0x1.ffffffp127;   // half a step over the largest float32
+      if (std::isfinite(value) && std::abs(value) >= kRoundsToInfinity) {
+        char text[32];
+        std::snprintf(text, sizeof text, "%g", value);
+        fail(name, "the value " + std::string(text) + " is beyond float32");
+      }
+    }
     values[i] = static_cast<float>(value);
   }
 }
 
-void convert_half(std::span<const std::byte> data, std::span<float> values) {
+void convert_half(std::span<const std::byte> data, const std::string&, std::span<float> values) {
   for (std::size_t i = 0; i < values.size(); ++i) {
     std::uint16_t bits;
     std::memcpy(&bits, data.data() + i * sizeof bits, sizeof bits);
@@ -134,7 +147,7 @@ void convert_half(std::span<const std::byte> data, std::span<float> values) {
   }
 }
 
-using Converter = void (*)(std::span<const std::byte>, std::span<float>);
+using Converter = void (*)(std::span<const std::byte>, const std::string& name, std::span<float>);
 struct ItemType {
   std::string_view name;
   std::size_t bytes;
@@ -180,10 +193,7 @@ NpyHeader parse_npy_header(std::span<const std::byte> bytes, const std::string& 
 
 void convert_npy_data(const NpyHeader& header, std::span<const std::byte> data, const std::string& name,
                       std::span<float> values) {
-  if (data.size() != header.elements * header.item_bytes)
-    fail(name, "the shape needs " + std::to_string(header.elements * header.item_bytes) + " bytes of data, there are " +
-                   std::to_string(data.size()));
-  find_type(header.type)->convert(data, values);
+  find_type(header.type)->convert(data, name, values);
 }
 
 std::vector<std::byte> make_npy(std::span<const std::size_t> shape, std::span<const float> values) {

@@ -19,10 +19,12 @@ struct NpyHeader {
 // Throws Error kBadArgument, with a text that begins with `name`. `bytes` is the file, or at least its beginning.
 NpyHeader parse_npy_header(std::span<const std::byte> bytes, const std::string& name);
 
-// Bytes of the longest header that is read.
+// Bytes of the longest header, and axes of the largest shape, that are read.
 inline constexpr std::size_t kMaxNpyHeader = 1 << 16;
+inline constexpr std::size_t kMaxNpyAxes = 64;   // as in NumPy 2
 
-// values (shape [header.elements]) = the data, converted to float32.
+// values (shape [k], k of the elements) = their data (k · item_bytes bytes), converted to float32. Throws Error
+// kBadArgument for a finite value that no float32 is near to.
 void convert_npy_data(const NpyHeader& header, std::span<const std::byte> data, const std::string& name,
                       std::span<float> values);
 
