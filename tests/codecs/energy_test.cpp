@@ -32,8 +32,9 @@ Energy of_quantization(const Codec& codec, const std::vector<float>& x, const Co
 TEST(Nmse, OfQuantizationIsItsExactVarianceAndUnderTheBoundOfSureshEtAl) {
   const std::size_t n = long_tests() ? 1 << 20 : 1 << 16;
   const auto x = normal(n, 1);
-  for (const char* plan : {"quantize:bits=4", "quantize:bits=1", "quantize:bits=4,block=256", "hadamard+quantize:bits=1",
-                           "hadamard+quantize:bits=2", "hadamard+quantize:bits=4", "hadamard:seed=client+quantize:bits=2"}) {
+  for (const char* plan :
+       {"quantize:bits=4", "quantize:bits=1", "quantize:bits=4,block=256", "hadamard+quantize:bits=1",
+        "hadamard+quantize:bits=2", "hadamard+quantize:bits=4", "hadamard:seed=client+quantize:bits=2"}) {
     const Codec codec = Codec::compile(plan, n);
     double energy = 0;
     Energy exact;
@@ -44,8 +45,9 @@ TEST(Nmse, OfQuantizationIsItsExactVarianceAndUnderTheBoundOfSureshEtAl) {
       exact.mean += one.mean;
       exact.variance += one.variance;
     }
-    // Rounding to float32, of decoded values and in the rotation, is under 40·2^-24 of the norm: with errors of at least
-    // 1/200 of the norm (here the finest, 4 bits) its cross term moves the energy by less than 2·200·40·2^-24 < 0.1 %.
+    // Rounding to float32, of decoded values and in the rotation, is under 40·2^-24 of the norm: with errors of at
+    // least 1/200 of the norm (here the finest, 4 bits) its cross term moves the energy by less than 2·200·40·2^-24 <
+    // 0.1 %.
     EXPECT_NEAR(energy, exact.mean, 6 * std::sqrt(exact.variance) + 1e-3 * exact.mean) << plan;
     const auto bound = codec.describe().nmse_bound;
     ASSERT_TRUE(bound.has_value()) << plan;
@@ -53,12 +55,13 @@ TEST(Nmse, OfQuantizationIsItsExactVarianceAndUnderTheBoundOfSureshEtAl) {
   }
 }
 
-// ‖x̂ − x‖² = ‖x‖² + ((n/k − 1)² − 1)·Σ over kept x_i²: a simple random sample of k squares out of n, whose sum has variance
-// k(1 − k/n)·S².
+// ‖x̂ − x‖² = ‖x‖² + ((n/k − 1)² − 1)·Σ over kept x_i²: a simple random sample of k squares out of n, whose sum has
+// variance k(1 − k/n)·S².
 TEST(Nmse, OfAMaskIsItsExactVariance) {
   constexpr std::size_t kN = 1 << 16;
   const auto x = normal(kN, 2);
-  for (const auto& [plan, k] : std::vector<std::pair<const char*, double>>{{"mask:keep=0.1+f32", 6554}, {"mask:keep=0.5+f32", 32768}}) {
+  for (const auto& [plan, k] :
+       std::vector<std::pair<const char*, double>>{{"mask:keep=0.1+f32", 6554}, {"mask:keep=0.5+f32", 32768}}) {
     const Codec codec = Codec::compile(plan, kN);
     double mean = 0, spread = 0;
     for (const float v : x) mean += std::pow(static_cast<double>(v), 2) / kN;
@@ -76,14 +79,15 @@ TEST(Nmse, OfAMaskIsItsExactVariance) {
   }
 }
 
-// E‖x̂ − x‖² ≤ bound·‖x‖² for every input. The mean over 1,000 rounds of hard inputs stays under the bound: where an input
-// reaches it (a mask, always), up to 6 standard errors, with a variance of the energy of at most the square of its mean
-// times n/k (energies of masked spikes are 0 or n/k times their mean).
+// E‖x̂ − x‖² ≤ bound·‖x‖² for every input. The mean over 1,000 rounds of hard inputs stays under the bound: where an
+// input reaches it (a mask, always), up to 6 standard errors, with a variance of the energy of at most the square of
+// its mean times n/k (energies of masked spikes are 0 or n/k times their mean).
 TEST(Nmse, StaysUnderItsBoundOnHardInputs) {
-  for (const char* plan : {"quantize:bits=1", "quantize:bits=3", "quantize:bits=2,block=16", "hadamard+quantize:bits=1",
-                           "hadamard+quantize:bits=3", "hadamard:seed=client+quantize:bits=2,block=16", "mask:keep=0.25+f32",
-                           "mask:keep=0.25+quantize:bits=2", "hadamard+mask:keep=0.25+quantize:bits=2",
-                           "mask:keep=0.25+hadamard:seed=client+quantize:bits=1", "hadamard+hadamard+quantize:bits=2"})
+  for (const char* plan :
+       {"quantize:bits=1", "quantize:bits=3", "quantize:bits=2,block=16", "hadamard+quantize:bits=1",
+        "hadamard+quantize:bits=3", "hadamard:seed=client+quantize:bits=2,block=16", "mask:keep=0.25+f32",
+        "mask:keep=0.25+quantize:bits=2", "hadamard+mask:keep=0.25+quantize:bits=2",
+        "mask:keep=0.25+hadamard:seed=client+quantize:bits=1", "hadamard+hadamard+quantize:bits=2"})
     for (const std::size_t d : {3, 37, 256}) {
       const Codec codec = Codec::compile(plan, d);
       const double bound = codec.describe().nmse_bound.value();
@@ -93,14 +97,16 @@ TEST(Nmse, StaysUnderItsBoundOnHardInputs) {
         for (unsigned round = 0; round < kRounds; ++round)
           energy += squared_distance(codec.decode(codec.encode(x, {kSeed, round, 1}), {kSeed}), x) / kRounds;
         const double gain = static_cast<double>(d) / std::max(1.0, std::floor(0.25 * static_cast<double>(d) + 0.5));
-        EXPECT_LE(energy, bound * std::pow(norm(x), 2) * (1 + 6 * std::sqrt(gain / kRounds)) + 1e-80) << plan << ", " << name << ", " << d;
+        EXPECT_LE(energy, bound * std::pow(norm(x), 2) * (1 + 6 * std::sqrt(gain / kRounds)) + 1e-80)
+            << plan << ", " << name << ", " << d;
       }
     }
 }
 
-// Dithers of clients are independent given what a round shares, so that the squared error of the mean of n clients with the
-// same update is 1/n of that of one. Each is a sum over rounds of nearly independent squares; exact mean 1/n, and a variance
-// of at most (2·mean² a coordinate + that of one frame's squares/n) by the fourth moment of a mean: 6 standard errors.
+// Dithers of clients are independent given what a round shares, so that the squared error of the mean of n clients with
+// the same update is 1/n of that of one. Each is a sum over rounds of nearly independent squares; exact mean 1/n, and a
+// variance of at most (2·mean² a coordinate + that of one frame's squares/n) by the fourth moment of a mean: 6 standard
+// errors.
 TEST(TheMeanOfClients, HasAnErrorThatFallsAsOneOverTheirNumber) {
   constexpr std::size_t kN = 512;
   constexpr std::uint32_t kRounds = 32;

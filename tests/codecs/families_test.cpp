@@ -7,13 +7,13 @@
 namespace fewbits::test {
 namespace {
 
-struct FamilyCase {
-  const char* plan;
-  bool orthonormal;   // E's columns are unit vectors and orthogonal
-};
-
 Layout layout() {
-  return Layout({{"in.weight", {12, 7}}, {"in.bias", {12}}, {"conv", {4, 3, 2, 2}}, {"scalar", {}}, {"none", {0, 3}}, {"out", {2, 30}}});
+  return Layout({{"in.weight", {12, 7}},
+                 {"in.bias", {12}},
+                 {"conv", {4, 3, 2, 2}},
+                 {"scalar", {}},
+                 {"none", {0, 3}},
+                 {"out", {2, 30}}});
 }
 
 class EveryFamily : public ::testing::TestWithParam<const char*> {
@@ -25,7 +25,7 @@ class EveryFamily : public ::testing::TestWithParam<const char*> {
     return sum;
   }
   static std::vector<float> expand(const Structure& family, std::span<const float> free) {
-    std::vector<float> update(family.coordinates(), -1.0f);   // whatever stood there is gone afterwards
+    std::vector<float> update(family.coordinates(), -1.0f);  // whatever stood there is gone afterwards
     family.expand(free, update);
     return update;
   }
@@ -51,14 +51,16 @@ TEST_P(EveryFamily, HasTheSizesOfTheCodec) {
   EXPECT_LE(family.free_parameters(), family.coordinates());
 }
 
-// ⟨E f, g⟩ = ⟨f, Eᵀ g⟩. A product has at most 60 terms in float32: 64·2^-24 of the norms' product, and entries of E are ≤ 1.
+// ⟨E f, g⟩ = ⟨f, Eᵀ g⟩. A product has at most 60 terms in float32: 64·2^-24 of the norms' product, and entries of E are
+// ≤ 1.
 TEST_P(EveryFamily, PullBackIsTheAdjointOfExpand) {
   for (std::uint32_t round = 0; round < 10; ++round) {
     const Structure family(codec_, {42, round});
     const auto f = normal(family.free_parameters(), 10 + round);
     const auto g = normal(family.coordinates(), 20 + round);
     const auto update = expand(family, f);
-    EXPECT_NEAR(dot(update, g), dot(f, pull_back(family, g)), 64 * 0x1p-24 * (norm(update) * norm(g) + norm(f) * norm(g)));
+    EXPECT_NEAR(dot(update, g), dot(f, pull_back(family, g)),
+                64 * 0x1p-24 * (norm(update) * norm(g) + norm(f) * norm(g)));
   }
 }
 
@@ -74,8 +76,8 @@ TEST_P(EveryFamily, ExpandAddAddsTheExpansion) {
     EXPECT_NEAR(sum[i], start[i] + update[i], 32 * 0x1p-24 * (std::abs(start[i]) + norm(f)));
 }
 
-// E⁺ E = I on the family, where its members determine their parameters: always for a mask. A of ±1 may have columns that
-// depend on others; then the member is still its own projection.
+// E⁺ E = I on the family, where its members determine their parameters: always for a mask. A of ±1 may have columns
+// that depend on others; then the member is still its own projection.
 TEST_P(EveryFamily, AMemberIsItsOwnProjection) {
   for (std::uint32_t round = 0; round < 10; ++round) {
     const Structure family(codec_, {42, round});
@@ -115,7 +117,7 @@ TEST_P(EveryFamily, IsTheSameForAllClientsAndAnotherEachRoundAndSeed) {
   };
   EXPECT_EQ(draw({42, 3}), draw({42, 3}));
   const std::string plan = GetParam();
-  if (plan == "mask:keep=1" || plan == "lowrank:rank=1000") return;   // everything is trained
+  if (plan == "mask:keep=1" || plan == "lowrank:rank=1000") return;  // everything is trained
   EXPECT_NE(draw({42, 3}), draw({42, 4}));
   EXPECT_NE(draw({42, 3}), draw({43, 3}));
 }
@@ -135,7 +137,10 @@ TEST_P(EveryFamily, RefusesVectorsOfAnotherLength) {
 
 TEST(Structure, NeedsAPlanWithAFamily) {
   EXPECT_EQ(refusal([] { Structure(Codec::compile("f32", 10), {42, 3}); }), Errc::kBadArgument);
-  EXPECT_EQ(refusal([] { Structure(Codec::compile("train=mask:keep=0.5 | f32", 10), {42, kMaxRound + 1}); }), Errc::kBadArgument);
+  EXPECT_EQ(refusal([] {
+              Structure(Codec::compile("train=mask:keep=0.5 | f32", 10), {42, kMaxRound + 1});
+            }),
+            Errc::kBadArgument);
 }
 
 // What the server does with a mean: free parameters, decoded, expanded once.
@@ -156,8 +161,8 @@ TEST(Structure, AMeanOfFreeParametersExpandsToTheMeanOfUpdates) {
   for (std::size_t i = 0; i < mean.size(); ++i) EXPECT_NEAR(expanded[i], mean[i], 1e-5);
 }
 
-// Each tensor of N keeps max(1, round(keep·N)); over 4,000 rounds the count of each coordinate is binomial, and an exact tail
-// under 1e-9 fails (two sides of 205 coordinates).
+// Each tensor of N keeps max(1, round(keep·N)); over 4,000 rounds the count of each coordinate is binomial, and an
+// exact tail under 1e-9 fails (two sides of 205 coordinates).
 TEST(StructuredMask, CoversEveryCoordinateEquallyOften) {
   constexpr std::int64_t kRounds = 4000;
   const Codec codec = Codec::compile("train=mask:keep=0.1 | f32", layout());
@@ -181,9 +186,9 @@ TEST(StructuredMask, CoversEveryCoordinateEquallyOften) {
   }
 }
 
-// The factor A of a matrix of 12 rows: column j of A is the expansion of a unit of B's row j. Its entries are ±1/√12, so
-// AAᵀ has rank/12 on the diagonal always; beside it 12·(AAᵀ)_ij sums rank·rounds independent signs: the count of plus signs is
-// binomial with 1/2. Exact tails under 1e-10 fail (66 entries, two sides).
+// The factor A of a matrix of 12 rows: column j of A is the expansion of a unit of B's row j. Its entries are ±1/√12,
+// so AAᵀ has rank/12 on the diagonal always; beside it 12·(AAᵀ)_ij sums rank·rounds independent signs: the count of
+// plus signs is binomial with 1/2. Exact tails under 1e-10 fail (66 entries, two sides).
 TEST(LowRank, FactorsHaveIndependentSignsSoThatNoDirectionIsPreferred) {
   constexpr std::uint32_t kRounds = 2000;
   constexpr std::size_t kRows = 12, kColumns = 7, kRank = 3;

@@ -6,8 +6,8 @@
 #include "tests/engine/support.h"
 #include "tests/kernels/format_model.h"
 
-// Whole sections against docs/frame-format.md, by the model that tests/kernels writes from its text: which key each use of
-// randomness has, and what follows what.
+// Whole sections against docs/frame-format.md, by the model that tests/kernels writes from its text: which key each use
+// of randomness has, and what follows what.
 namespace fewbits::test {
 namespace {
 
@@ -20,7 +20,8 @@ std::vector<std::uint8_t> section(const char* plan, const std::vector<float>& x)
   const Codec codec = Codec::compile(plan, x.size());
   const auto frame = codec.encode(x, {kSeed, kRound, kClient});
   std::vector<std::uint8_t> bytes;
-  for (std::size_t i = inspect(frame).header_bytes; i < frame.size(); ++i) bytes.push_back(std::to_integer<std::uint8_t>(frame[i]));
+  for (std::size_t i = inspect(frame).header_bytes; i < frame.size(); ++i)
+    bytes.push_back(std::to_integer<std::uint8_t>(frame[i]));
   return bytes;
 }
 
@@ -62,7 +63,8 @@ void append(std::vector<std::uint8_t>& bytes, float value) {
   for (unsigned i = 0; i < 4; ++i) bytes.push_back(static_cast<std::uint8_t>(bits >> (8 * i)));
 }
 
-std::vector<std::uint8_t> quantized(const std::vector<float>& x, unsigned bits, std::size_t block, std::uint64_t stage) {
+std::vector<std::uint8_t> quantized(const std::vector<float>& x, unsigned bits, std::size_t block,
+                                    std::uint64_t stage) {
   Stream dither = stream(true, stage, 4);
   std::vector<std::uint8_t> side;
   std::vector<std::uint32_t> symbols;
@@ -107,7 +109,9 @@ TEST(Format, OfHadamard) {
     const auto x = normal(n, n);
     EXPECT_EQ(section("hadamard+quantize:bits=2", x), quantized(rotated(x, false, 0), 2, n, 1)) << n;
     EXPECT_EQ(section("hadamard:seed=client+quantize:bits=2", x), quantized(rotated(x, true, 0), 2, n, 1)) << n;
-    EXPECT_EQ(section("hadamard+hadamard+quantize:bits=2", x), quantized(rotated(rotated(x, false, 0), false, 1), 2, n, 2)) << n;
+    EXPECT_EQ(section("hadamard+hadamard+quantize:bits=2", x),
+              quantized(rotated(rotated(x, false, 0), false, 1), 2, n, 2))
+        << n;
   }
 }
 
@@ -117,13 +121,17 @@ TEST(Format, OfMask) {
     const auto k = std::max<std::size_t>(1, static_cast<std::size_t>(std::floor(0.3 * static_cast<double>(n) + 0.5)));
     EXPECT_EQ(section("mask:keep=0.3+quantize:bits=4", x), quantized(masked(x, k, true, 0), 4, k, 1)) << n;
     EXPECT_EQ(section("mask:keep=0.3,seed=round+quantize:bits=4", x), quantized(masked(x, k, false, 0), 4, k, 1)) << n;
-    EXPECT_EQ(section("hadamard+mask:keep=0.3+quantize:bits=4", x), quantized(masked(rotated(x, false, 0), k, true, 1), 4, k, 2)) << n;
+    EXPECT_EQ(section("hadamard+mask:keep=0.3+quantize:bits=4", x),
+              quantized(masked(rotated(x, false, 0), k, true, 1), 4, k, 2))
+        << n;
   }
 }
 
 // keep·n + 1/2, rounded down, at least one.
 TEST(Mask, KeepsTheRoundedShare) {
-  const auto kept = [](const char* plan, std::size_t n) { return Codec::compile(plan, n).describe().groups.front().values; };
+  const auto kept = [](const char* plan, std::size_t n) {
+    return Codec::compile(plan, n).describe().groups.front().values;
+  };
   EXPECT_EQ(kept("mask:keep=0.5+f32", 5), 3u);
   EXPECT_EQ(kept("mask:keep=0.1+f32", 14), 1u);
   EXPECT_EQ(kept("mask:keep=0.1+f32", 15), 2u);

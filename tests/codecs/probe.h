@@ -12,16 +12,17 @@
 
 namespace fewbits::test {
 
-// A plan of one rule, taken apart: for one round's draws of masks and rotations, what an update decodes to on average over
-// the dither, and the exact variances that remain. Errors of `quantize` are independent from coefficient to coefficient:
-// of a value y at the fraction f of a step between two points, the error is (1 − f)·step with probability f and −f·step
-// else, so its variance is f(1 − f)·step². The way back is linear, so variances go back by the squares of its matrix:
-// exactly, from the matrix itself, up to kMatrix coordinates; above, each coefficient of a rotation of 2^k values has the
-// square 1/2^k, and a mask's matrix is n/k at the kept places. Needs plans with at most one mask and one rotation.
+// A plan of one rule, taken apart: for one round's draws of masks and rotations, what an update decodes to on average
+// over the dither, and the exact variances that remain. Errors of `quantize` are independent from coefficient to
+// coefficient: of a value y at the fraction f of a step between two points, the error is (1 − f)·step with probability
+// f and −f·step else, so its variance is f(1 − f)·step². The way back is linear, so variances go back by the squares of
+// its matrix: exactly, from the matrix itself, up to kMatrix coordinates; above, each coefficient of a rotation of 2^k
+// values has the square 1/2^k, and a mask's matrix is n/k at the kept places. Needs plans with at most one mask and one
+// rotation.
 class Probe {
  public:
   static constexpr std::size_t kMatrix = 64;
-  enum class Norm { kSum, kSquares, kMax };   // of |M_ij|·v_j over j: Σ|M|v, ΣM²v, max|M|v
+  enum class Norm { kSum, kSquares, kMax };  // of |M_ij|·v_j over j: Σ|M|v, ΣM²v, max|M|v
 
   explicit Probe(const Codec& codec) : n_(codec.elements()), rule_(codec.impl().plan().rules.front()) {
     std::size_t size = n_;
@@ -70,10 +71,10 @@ class Probe {
     mean_ = back(transforms_.size(), std::vector<double>(values_.back().begin(), values_.back().end()));
   }
 
-  const std::vector<double>& mean() const { return mean_; }   // E over the dither of the decoded update, shape [n]
+  const std::vector<double>& mean() const { return mean_; }  // E over the dither of the decoded update, shape [n]
 
-  // Of coefficients, shape [values]: variance; fourth central moment less the variance's square; a step; and how far the
-  // encoder's float32 arithmetic may shift the mean (see quantizer_errors).
+  // Of coefficients, shape [values]: variance; fourth central moment less the variance's square; a step; and how far
+  // the encoder's float32 arithmetic may shift the mean (see quantizer_errors).
   const std::vector<double>& variance() const { return variance_; }
   const std::vector<double>& variance_of_square() const { return variance_of_square_; }
   const std::vector<double>& step() const { return step_; }
@@ -87,8 +88,8 @@ class Probe {
     return v;
   }
 
-  // Variance of each coordinate over the draw of the mask at stage s, given the transforms before it: a sum over a simple
-  // random sample of k out of N has variance k(1 − k/N)·S², S² = Σ(a_j − ā)²/(N − 1), where a_j = M_ij u_j.
+  // Variance of each coordinate over the draw of the mask at stage s, given the transforms before it: a sum over a
+  // simple random sample of k out of N has variance k(1 − k/N)·S², S² = Σ(a_j − ā)²/(N − 1), where a_j = M_ij u_j.
   std::vector<double> mask_variance(std::size_t s) {
     const auto& u = values_[s];
     std::vector<double> squares(u.size());
@@ -123,13 +124,13 @@ class Probe {
     return v;
   }
 
-  // The encoder places v at (v − lo)·slope in float32: a difference, a rounded slope and a product, each within 2^-24 of
-  // at most K steps, then to a multiple of 2^-23 step: the fraction is right within 3K·2^-24 + 2^-24. That moves the mean by
-  // as many steps, and f(1 − f) by no more.
+  // The encoder places v at (v − lo)·slope in float32: a difference, a rounded slope and a product, each within 2^-24
+  // of at most K steps, then to a multiple of 2^-23 step: the fraction is right within 3K·2^-24 + 2^-24. That moves the
+  // mean by as many steps, and f(1 − f) by no more.
   void quantizer_errors() {
     const auto& y = values_.back();
     for (auto* v : {&variance_, &variance_of_square_, &step_, &shift_}) v->assign(y.size(), 0.0);
-    if (rule_.quantizer.descriptor->name != "quantize") return;   // f32: no error
+    if (rule_.quantizer.descriptor->name != "quantize") return;  // f32: no error
     const auto levels = static_cast<double>((1 << rule_.quantizer.parameters.integer("bits")) - 1);
     auto block = static_cast<std::size_t>(rule_.quantizer.parameters.integer("block"));
     if (block == 0) block = y.size();
@@ -194,7 +195,7 @@ class Probe {
   Context keys_;
   std::vector<std::vector<float>> values_;
   std::vector<std::vector<std::size_t>> kept_;
-  std::vector<std::vector<std::vector<double>>> matrices_;   // a column a coefficient, for each number of transforms
+  std::vector<std::vector<std::vector<double>>> matrices_;  // a column a coefficient, for each number of transforms
   std::vector<double> mean_, variance_, variance_of_square_, step_, shift_;
 };
 

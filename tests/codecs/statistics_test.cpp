@@ -7,7 +7,8 @@
 #include "tests/kernels/binomial.h"
 
 // Unbiasedness, coordinate by coordinate, on hard inputs. Seeds are fixed, so the results are too. Standard errors are
-// computed from exact variances (probe.h), never estimated. If a test fails, look at the coordinate; do not change the seed.
+// computed from exact variances (probe.h), never estimated. If a test fails, look at the coordinate; do not change the
+// seed.
 namespace fewbits::test {
 namespace {
 
@@ -41,7 +42,7 @@ class UnbiasedPlan : public ::testing::TestWithParam<const char*> {
     const auto variance = probe.propagate(all, probe.variance(), Probe::Norm::kSquares);
     const auto largest = probe.propagate(all, probe.step(), Probe::Norm::kMax);
     const auto shift = probe.propagate(all, probe.shift(), Probe::Norm::kSum);
-    double gain = 1;   // of all masks: energies of errors in coefficients grow by its square, since rotations keep norms
+    double gain = 1;  // of all masks: energies of errors in coefficients grow by its square, since rotations keep norms
     for (std::size_t s = 0; s < all; ++s) {
       if (!probe.is(s, "mask")) continue;
       const auto over_masks = probe.mask_variance(s);
@@ -67,10 +68,10 @@ class UnbiasedPlan : public ::testing::TestWithParam<const char*> {
     }
   }
 
-  // What rounding of the rotations may add to one decoded coordinate. A rotation of b = 2^e values rounds e sums and one
-  // product for each value, and each level keeps the norm (but for a scale), so that the error has a norm of at most
-  // (e + 1)·2^-24·‖u‖ to first order; once more where two blocks overlap; plus 2^-149 a value where u is denormal. Masks
-  // before it multiply the error on the way back.
+  // What rounding of the rotations may add to one decoded coordinate. A rotation of b = 2^e values rounds e sums and
+  // one product for each value, and each level keeps the norm (but for a scale), so that the error has a norm of at
+  // most (e + 1)·2^-24·‖u‖ to first order; once more where two blocks overlap; plus 2^-149 a value where u is denormal.
+  // Masks before it multiply the error on the way back.
   static double rotation_rounding(const Probe& probe) {
     double total = 0;
     double gain = 1;
@@ -104,20 +105,21 @@ class UnbiasedPlan : public ::testing::TestWithParam<const char*> {
           << ": mean error " << sums.error[i] / kRounds << ", standard error " << std::sqrt(variance) / kRounds;
     }
     check_counts(probe, input, x, sums);
-    // The energy of the errors against its exact mean, with fractions as right as the encoder's float32 has them. Rounding
-    // decoded values to float32 adds an error of energy r to one of energy e: at most r + 2√(e·r) (Cauchy–Schwarz).
+    // The energy of the errors against its exact mean, with fractions as right as the encoder's float32 has them.
+    // Rounding decoded values to float32 adds an error of energy r to one of energy e: at most r + 2√(e·r)
+    // (Cauchy–Schwarz).
     double magnitudes = 0;
     for (const double magnitude : sums.magnitude) magnitudes += magnitude * magnitude;
     const double denormal_rounding = kRounds * static_cast<double>(x.size()) * 0x1p-298;
     const double rounding_energy = 0x1p-48 * magnitudes + denormal_rounding;
-    EXPECT_LE(std::abs(sums.energy - sums.expected_energy),
-              allowed(sums.energy_variance, sums.largest_energy) + 2 * std::sqrt(sums.energy * rounding_energy) +
-                  rounding_energy + sums.energy_shift)
+    EXPECT_LE(std::abs(sums.energy - sums.expected_energy), allowed(sums.energy_variance, sums.largest_energy) +
+                                                                2 * std::sqrt(sums.energy * rounding_energy) +
+                                                                rounding_energy + sums.energy_shift)
         << input << ", " << x.size() << " coordinates: energy " << sums.energy << ", exactly " << sums.expected_energy;
   }
 
-  // A mask in front keeps each coordinate with probability k/n; behind it f32 loses nothing, so that what arrives tells.
-  // Exact tails: under 1e-9 fails.
+  // A mask in front keeps each coordinate with probability k/n; behind it f32 loses nothing, so that what arrives
+  // tells. Exact tails: under 1e-9 fails.
   static void check_counts(const Probe& probe, const std::string& input, std::span<const float> x, const Sums& sums) {
     if (!std::string_view(GetParam()).starts_with("mask") || !std::string_view(GetParam()).ends_with("+f32")) return;
     for (std::size_t i = 0; i < x.size(); ++i) {
@@ -129,17 +131,19 @@ class UnbiasedPlan : public ::testing::TestWithParam<const char*> {
 };
 
 // f32 behind nothing is the control: no variance at all, so that every bit of an error shows.
-INSTANTIATE_TEST_SUITE_P(
-    Plans, UnbiasedPlan,
-    ::testing::Values("f32", "quantize:bits=1", "quantize:bits=2", "quantize:bits=4", "quantize:bits=8",
-                      "quantize:bits=1,block=16", "quantize:bits=2,block=10", "quantize:bits=4,block=100",
-                      "mask:keep=0.25+f32", "mask:keep=0.25,seed=round+f32", "mask:keep=0.004+f32",
-                      "mask:keep=0.25+quantize:bits=2", "hadamard+f32", "hadamard+quantize:bits=1",
-                      "hadamard+quantize:bits=2", "hadamard+quantize:bits=4", "hadamard+quantize:bits=8",
-                      "hadamard:seed=client+quantize:bits=1", "hadamard+quantize:bits=2,block=32",
-                      "hadamard+mask:keep=0.25+f32", "hadamard+mask:keep=0.25+quantize:bits=2",
-                      "hadamard+mask:keep=0.25,seed=round+quantize:bits=1", "hadamard:seed=client+mask:keep=0.0625+quantize:bits=2",
-                      "mask:keep=0.25+hadamard:seed=client+quantize:bits=2"));
+INSTANTIATE_TEST_SUITE_P(Plans, UnbiasedPlan,
+                         ::testing::Values("f32", "quantize:bits=1", "quantize:bits=2", "quantize:bits=4",
+                                           "quantize:bits=8", "quantize:bits=1,block=16", "quantize:bits=2,block=10",
+                                           "quantize:bits=4,block=100", "mask:keep=0.25+f32",
+                                           "mask:keep=0.25,seed=round+f32", "mask:keep=0.004+f32",
+                                           "mask:keep=0.25+quantize:bits=2", "hadamard+f32", "hadamard+quantize:bits=1",
+                                           "hadamard+quantize:bits=2", "hadamard+quantize:bits=4",
+                                           "hadamard+quantize:bits=8", "hadamard:seed=client+quantize:bits=1",
+                                           "hadamard+quantize:bits=2,block=32", "hadamard+mask:keep=0.25+f32",
+                                           "hadamard+mask:keep=0.25+quantize:bits=2",
+                                           "hadamard+mask:keep=0.25,seed=round+quantize:bits=1",
+                                           "hadamard:seed=client+mask:keep=0.0625+quantize:bits=2",
+                                           "mask:keep=0.25+hadamard:seed=client+quantize:bits=2"));
 
 TEST_P(UnbiasedPlan, DecodesToTheUpdateOnAverage) {
   for (const std::size_t d : {1, 3, 37, 256, 512}) {
@@ -156,7 +160,7 @@ TEST_P(UnbiasedPlan, DecodesToTheUpdateOnAverage) {
         add_round(probe, inputs[k].second, codec.decode(encoder.encode(inputs[k].second, keys), {kSeed}), sums[k]);
     }
     for (std::size_t k = 0; k < inputs.size(); ++k) {
-      probe.apply(inputs[k].second);   // the norms of its last round stand for all
+      probe.apply(inputs[k].second);  // the norms of its last round stand for all
       check(probe, inputs[k].first, inputs[k].second, sums[k]);
       if (HasFailure()) return;
     }

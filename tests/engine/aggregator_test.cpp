@@ -29,7 +29,9 @@ class ASum : public ::testing::Test {
     EXPECT_TRUE(same_bits(sum_.mean(), mean));
   }
 
-  std::vector<std::byte> frame(std::uint64_t client) const { return codec_.encode(normal(kSize, client), of_client(client)); }
+  std::vector<std::byte> frame(std::uint64_t client) const {
+    return codec_.encode(normal(kSize, client), of_client(client));
+  }
 
   Codec codec_ = Codec::compile("hadamard+quantize:bits=4", kSize);
   Aggregator sum_{codec_, kRound};
@@ -43,14 +45,16 @@ TEST_F(ASum, RefusesAFrameOfAnotherRound) {
 }
 
 TEST_F(ASum, RefusesAFrameOfAnotherPlan) {
-  for (const char* plan : {"hadamard+quantize:bits=3", "quantize:bits=4", "hadamard:seed=client+quantize:bits=4", "f32"}) {
+  for (const char* plan :
+       {"hadamard+quantize:bits=3", "quantize:bits=4", "hadamard:seed=client+quantize:bits=4", "f32"}) {
     const auto other = Codec::compile(plan, kSize).encode(normal(kSize, 2), of_client(2));
     refused(Errc::kWrongPlan, [&] { sum_.add(other, {2, 1}); });
   }
 }
 
 TEST_F(ASum, RefusesAFrameOfAnotherLayout) {
-  for (const Layout& layout : {Layout(kSize + 1), Layout(kSize - 1), Layout({{"w", {kSize}}}), Layout({{"", {4, 10}}})}) {
+  for (const Layout& layout :
+       {Layout(kSize + 1), Layout(kSize - 1), Layout({{"w", {kSize}}}), Layout({{"", {4, 10}}})}) {
     const Codec other = Codec::compile(codec_.plan(), layout);
     const auto theirs = other.encode(normal(other.elements(), 2), of_client(2));
     refused(Errc::kWrongPlan, [&] { sum_.add(theirs, {2, 1}); });
@@ -72,7 +76,7 @@ TEST_F(ASum, RefusesTheSameClientTwice) {
 TEST_F(ASum, RefusesWeightsThatAreNotPositiveAndFinite) {
   for (const double weight : {0.0, -0.0, -1.0, -1e-300, static_cast<double>(NAN), HUGE_VAL, -HUGE_VAL})
     refused(Errc::kBadArgument, [&] { sum_.add(frame(2), {2, weight}); });
-  sum_.add(frame(2), {2, 1});   // the client was not counted as seen
+  sum_.add(frame(2), {2, 1});  // the client was not counted as seen
 }
 
 TEST_F(ASum, RefusesWeightsOverTheLimit) {
@@ -155,7 +159,8 @@ TEST(Aggregator, ComparesMagnitudesWithItsLimit) {
 
 // Limits at their largest allowed values must still leave a finite mean.
 TEST(Aggregator, TheLargestLimitsLeaveTheMeanFinite) {
-  for (const char* plan : {"f32", "quantize:bits=1", "hadamard+f32", "mask:keep=0.1+f32", "hadamard+mask:keep=0.1+f32"}) {
+  for (const char* plan :
+       {"f32", "quantize:bits=1", "hadamard+f32", "mask:keep=0.1+f32", "hadamard+mask:keep=0.1+f32"}) {
     const Codec codec = Codec::compile(plan, 1000);
     Aggregator sum(codec, kRound, {.max_abs = 1e20, .max_weight = 1e20});
     for (const std::uint64_t client : {1, 2, 3}) {

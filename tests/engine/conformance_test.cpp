@@ -121,8 +121,9 @@ TEST_P(EveryPlan, FramesAreNeverLongerThanPromisedAndOfThatLengthWhereItIsFixed)
 TEST_P(EveryPlan, TheHeaderStaysWithin24BytesForUsualClientsAnd30Always) {
   const Codec c = codec(65);
   const auto x = update(c, 1);
-  for (const std::uint64_t client : {std::uint64_t{0}, std::uint64_t{127}, std::uint64_t{128}, (std::uint64_t{1} << 28) - 1,
-                                     std::uint64_t{1} << 28, std::uint64_t{1} << 63, ~std::uint64_t{0}})
+  for (const std::uint64_t client :
+       {std::uint64_t{0}, std::uint64_t{127}, std::uint64_t{128}, (std::uint64_t{1} << 28) - 1, std::uint64_t{1} << 28,
+        std::uint64_t{1} << 63, ~std::uint64_t{0}})
     for (const std::uint32_t round : {0u, 127u, 128u, kMaxRound}) {
       const FrameInfo info = inspect(c.encode(x, {kSeed, round, client}));
       EXPECT_EQ(info.round, round);
@@ -289,8 +290,8 @@ TEST_P(EveryPlan, TwoThreadsShareACodec) {
 
 // Whatever is larger than every block and buffer: a million coordinates.
 TEST(AMillionCoordinates, GoThroughAFrame) {
-  for (const char* plan : {"f32", "quantize:bits=1", "hadamard+mask:keep=0.0625+quantize:bits=2", "mask:keep=0.01+bf16+zstd",
-                           "quantize:bits=4,block=4096"}) {
+  for (const char* plan : {"f32", "quantize:bits=1", "hadamard+mask:keep=0.0625+quantize:bits=2",
+                           "mask:keep=0.01+bf16+zstd", "quantize:bits=4,block=4096"}) {
     const Codec c = Codec::compile(plan, 1'000'000);
     const auto x = normal(c.elements(), 6);
     const auto frame = c.encode(x, {kSeed, kRound, 17});

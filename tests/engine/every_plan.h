@@ -32,10 +32,10 @@ class EveryPlan : public ::testing::TestWithParam<Case> {
 
 inline std::string name_of(const ::testing::TestParamInfo<Case>& info) { return test_name(info.param, info.index); }
 
-// What two ways to compute the same mean may differ by at coordinate i, v_c the updates as they are decoded, with shares
-// p_c of the weight: each v_c, and the mean, is rounded to float32 once (2^-24 of Σ p_c|v_ci| each), and fewer than 2^7
-// operations in float64 keep norms, so that they add at most 2^7·2^-53 of the norms, taken as 2^-40 to be safe.
-// 2^-148 for values that are denormal.
+// What two ways to compute the same mean may differ by at coordinate i, v_c the updates as they are decoded, with
+// shares p_c of the weight: each v_c, and the mean, is rounded to float32 once (2^-24 of Σ p_c|v_ci| each), and fewer
+// than 2^7 operations in float64 keep norms, so that they add at most 2^7·2^-53 of the norms, taken as 2^-40 to be
+// safe. 2^-148 for values that are denormal.
 inline void expect_mean(std::span<const float> got, const std::vector<std::vector<float>>& updates,
                         const std::vector<double>& weights) {
   double total = 0;

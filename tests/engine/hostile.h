@@ -25,7 +25,8 @@ inline void flips(const std::vector<std::byte>& bytes,
   }
 }
 
-inline std::vector<std::byte> with_bytes(std::vector<std::byte> frame, std::size_t at, const std::vector<std::byte>& bytes) {
+inline std::vector<std::byte> with_bytes(std::vector<std::byte> frame, std::size_t at,
+                                         const std::vector<std::byte>& bytes) {
   std::copy(bytes.begin(), bytes.end(), frame.begin() + static_cast<std::ptrdiff_t>(at));
   return frame;
 }
@@ -52,7 +53,7 @@ struct Forged {
   std::uint64_t fingerprint = 0;
   std::vector<std::byte> round = varint(0);
   std::vector<std::byte> client = varint(0);
-  std::vector<std::byte> rest;   // after the checksum
+  std::vector<std::byte> rest;  // after the checksum
 
   std::vector<std::byte> bytes() const {
     std::vector<std::byte> out = bytes_of({magic, version, required_flags, optional_flags});
@@ -67,19 +68,20 @@ struct Forged {
 
 // A zstd frame (RFC 8878) of blocks of one repeated byte: 128 KiB each for 4 bytes of input.
 inline std::vector<std::byte> zstd_bomb(std::size_t blocks) {
-  std::vector<std::byte> out = bytes_of({0x28, 0xB5, 0x2F, 0xFD, 0x00, 0x88});   // no content size, window of 2^27
+  std::vector<std::byte> out = bytes_of({0x28, 0xB5, 0x2F, 0xFD, 0x00, 0x88});  // no content size, window of 2^27
   for (std::size_t i = 0; i < blocks; ++i) {
-    const std::uint32_t header = (128u << 10) << 3 | 1u << 1 | (i + 1 == blocks ? 1u : 0u);   // run of one byte
-    for (const unsigned byte : {header & 0xFF, header >> 8 & 0xFF, header >> 16, 0u}) out.push_back(static_cast<std::byte>(byte));
+    const std::uint32_t header = (128u << 10) << 3 | 1u << 1 | (i + 1 == blocks ? 1u : 0u);  // run of one byte
+    for (const unsigned byte : {header & 0xFF, header >> 8 & 0xFF, header >> 16, 0u})
+      out.push_back(static_cast<std::byte>(byte));
   }
   return out;
 }
 
 // A zstd frame that claims 2^60 bytes and holds one.
 inline std::vector<std::byte> zstd_giant_claim() {
-  auto out = bytes_of({0x28, 0xB5, 0x2F, 0xFD, 0xC0, 0x88});   // content size of 8 bytes
+  auto out = bytes_of({0x28, 0xB5, 0x2F, 0xFD, 0xC0, 0x88});  // content size of 8 bytes
   for (const unsigned byte : {0u, 0u, 0u, 0u, 0u, 0u, 0u, 0x10u}) out.push_back(static_cast<std::byte>(byte));
-  for (const unsigned byte : {0x09u, 0u, 0u, 0u}) out.push_back(static_cast<std::byte>(byte));   // last, raw, 1 byte
+  for (const unsigned byte : {0x09u, 0u, 0u, 0u}) out.push_back(static_cast<std::byte>(byte));  // last, raw, 1 byte
   return out;
 }
 

@@ -1,3 +1,5 @@
+#include "tests/engine/hostile.h"
+
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
@@ -7,13 +9,12 @@
 #include "codec_impl.h"
 #include "tests/engine/allocations.h"
 #include "tests/engine/every_plan.h"
-#include "tests/engine/hostile.h"
 
 namespace fewbits::test {
 namespace {
 
 constexpr RoundContext kContext{kSeed, kRound};
-constexpr std::uint64_t kClient = 300;   // a varint of two bytes
+constexpr std::uint64_t kClient = 300;  // a varint of two bytes
 
 // While a frame is refused, this much may be allocated: what the plan's own work space takes, and error messages.
 std::size_t allowance(const Codec& codec) { return 64 * (codec.layout().elements() + codec.elements()) + (16u << 10); }
@@ -70,8 +71,8 @@ class EveryPlanUnderAttack : public EveryPlan {
 
   struct Frames {
     Codec codec;
-    std::vector<std::byte> good;    // in the sum
-    std::vector<std::byte> frame;   // the one that is damaged
+    std::vector<std::byte> good;   // in the sum
+    std::vector<std::byte> frame;  // the one that is damaged
   };
   static Frames make(std::size_t n) {
     Codec c = codec(n);
@@ -144,7 +145,7 @@ TEST_P(EveryPlanUnderAttack, AFlippedBitBehindAGoodChecksumIsRefusedOrIsAnotherF
   for (const std::size_t n : kAttackedSizes) {
     const auto [codec, good, frame] = make(n);
     const bool one_encoding = codec.plan().find("zstd") == std::string::npos;
-    std::set<std::uint64_t> sums;   // by their hashes
+    std::set<std::uint64_t> sums;  // by their hashes
     std::vector<std::byte> sum;
     offer(codec, good, frame, &sum);
     sums.insert(kernels::hash64(sum, 0));
@@ -157,7 +158,8 @@ TEST_P(EveryPlanUnderAttack, AFlippedBitBehindAGoodChecksumIsRefusedOrIsAnotherF
       for (std::size_t g = 0; g < symbols.size(); ++g)
         is_symbol |= at >= symbols[g] && at < info.sections[g].offset + info.sections[g].bytes;
       if (is_symbol && one_encoding) {
-        EXPECT_TRUE(sums.insert(kernels::hash64(sum, 0)).second) << n << ": byte " << at << " of " << frame.size() << " changes nothing";
+        EXPECT_TRUE(sums.insert(kernels::hash64(sum, 0)).second)
+            << n << ": byte " << at << " of " << frame.size() << " changes nothing";
       }
     });
   }
@@ -179,8 +181,11 @@ TEST_P(EveryPlanUnderAttack, RandomBytesAfterAGoodHeaderAreRefusedOrFinite) {
 TEST_P(EveryPlanUnderAttack, LiesInTheHeaderAreRefused) {
   const auto [codec, good, frame] = make(37);
   const FrameInfo info = inspect(frame);
-  const Forged honest{.required_flags = info.required_flags, .fingerprint = info.fingerprint, .round = varint(kRound),
-                      .client = varint(kClient), .rest = {frame.begin() + static_cast<std::ptrdiff_t>(info.header_bytes), frame.end()}};
+  const Forged honest{.required_flags = info.required_flags,
+                      .fingerprint = info.fingerprint,
+                      .round = varint(kRound),
+                      .client = varint(kClient),
+                      .rest = {frame.begin() + static_cast<std::ptrdiff_t>(info.header_bytes), frame.end()}};
   ASSERT_EQ(honest.bytes(), frame);
   const auto refused = [&](auto lie, const char* what, std::optional<Errc> code = std::nullopt) {
     Forged forged = honest;
@@ -197,7 +202,8 @@ TEST_P(EveryPlanUnderAttack, LiesInTheHeaderAreRefused) {
   for (const unsigned version : {0u, 2u, 255u})
     refused([&](Forged& f) { f.version = static_cast<std::uint8_t>(version); }, "version", Errc::kUnknownVersion);
   for (unsigned bit = 1; bit < 8; ++bit)
-    refused([&](Forged& f) { f.required_flags = static_cast<std::uint8_t>(f.required_flags | 1u << bit); }, "a flag", Errc::kUnknownVersion);
+    refused([&](Forged& f) { f.required_flags = static_cast<std::uint8_t>(f.required_flags | 1u << bit); }, "a flag",
+            Errc::kUnknownVersion);
   refused([](Forged& f) { f.required_flags ^= 1; }, "the flag of several sections");
   refused([](Forged& f) { f.fingerprint ^= 1; }, "fingerprint", Errc::kWrongPlan);
   refused([](Forged& f) { f.fingerprint = 0; }, "fingerprint", Errc::kWrongPlan);
@@ -206,7 +212,11 @@ TEST_P(EveryPlanUnderAttack, LiesInTheHeaderAreRefused) {
   refused([](Forged& f) { f.round = varint((1ull << 32) + kRound); }, "a round that wraps around", Errc::kMalformed);
   refused([](Forged& f) { f.round = bytes_of({0x80 | kRound, 0x00}); }, "a padded round", Errc::kMalformed);
   refused([](Forged& f) { f.client = bytes_of({0xAC, 0x82, 0x00}); }, "a padded client", Errc::kMalformed);
-  refused([](Forged& f) { f.client = bytes_of({0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x02}); }, "65 bits", Errc::kMalformed);
+  refused(
+      [](Forged& f) {
+        f.client = bytes_of({0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x02});
+      },
+      "65 bits", Errc::kMalformed);
   refused([](Forged& f) { f.client = std::vector<std::byte>(11, std::byte{0x80}); }, "a number without end");
   refused([](Forged& f) { f.client = varint(kClient + 1); }, "another client", Errc::kWrongClient);
   refused([](Forged& f) { f.rest.clear(); }, "no section");
@@ -216,7 +226,11 @@ TEST_P(EveryPlanUnderAttack, LiesInTheTableOfSectionsAreRefused) {
   const auto [codec, good, frame] = make(37);
   const FrameInfo info = inspect(frame);
   const std::vector<std::byte> sections = {frame.begin() + static_cast<std::ptrdiff_t>(info.header_bytes), frame.end()};
-  const Forged base{.required_flags = 1, .fingerprint = info.fingerprint, .round = varint(kRound), .client = varint(kClient), .rest = {}};
+  const Forged base{.required_flags = 1,
+                    .fingerprint = info.fingerprint,
+                    .round = varint(kRound),
+                    .client = varint(kClient),
+                    .rest = {}};
   for (const std::uint64_t count : {0ull, 1ull, 2ull, 3ull, 4ull, 100ull, 1ull << 32, 1ull << 60, ~0ull}) {
     if (count == info.sections.size()) continue;
     Forged forged = base;
@@ -230,8 +244,9 @@ TEST_P(EveryPlanUnderAttack, LiesInTheTableOfSectionsAreRefused) {
   many.rest.resize(many.rest.size() + (1 << 20));
   EXPECT_EQ(offer(codec, good, many.bytes()), Outcome::kRefused);
   if (info.sections.size() < 2) return;
-  for (const std::uint64_t length : {std::uint64_t{0}, std::uint64_t{info.sections[0].bytes - 1}, std::uint64_t{info.sections[0].bytes + 1},
-                                     std::uint64_t{1} << 31, std::uint64_t{1} << 60, ~std::uint64_t{0}}) {
+  for (const std::uint64_t length :
+       {std::uint64_t{0}, std::uint64_t{info.sections[0].bytes - 1}, std::uint64_t{info.sections[0].bytes + 1},
+        std::uint64_t{1} << 31, std::uint64_t{1} << 60, ~std::uint64_t{0}}) {
     Forged forged = base;
     forged.rest = varint(info.sections.size());
     for (const auto& part : {varint(length), std::vector<std::byte>(sections.begin() + 2, sections.end())})
@@ -246,12 +261,12 @@ TEST_P(EveryPlanUnderAttack, BombsAndGiantClaimsAreRefusedWithoutMemoryForThem) 
   const auto resident = [] {
     rusage usage{};
     getrusage(RUSAGE_SELF, &usage);
-    return usage.ru_maxrss;   // kilobytes
+    return usage.ru_maxrss;  // kilobytes
   };
   const auto before = resident();
-  for (const auto& payload : {zstd_bomb(1 << 15), zstd_bomb(1), zstd_giant_claim()})   // 4 GiB in 128 KiB
+  for (const auto& payload : {zstd_bomb(1 << 15), zstd_bomb(1), zstd_giant_claim()})  // 4 GiB in 128 KiB
     for (const std::size_t keep : {info.header_bytes, info.sections.back().offset, info.sections.back().offset + 8}) {
-      if (keep > frame.size() || keep + payload.size() == frame.size()) continue;   // of that size it may be a frame
+      if (keep > frame.size() || keep + payload.size() == frame.size()) continue;  // of that size it may be a frame
       std::vector<std::byte> bomb(frame.begin(), frame.begin() + static_cast<std::ptrdiff_t>(keep));
       bomb.insert(bomb.end(), payload.begin(), payload.end());
       EXPECT_EQ(offer(codec, good, resealed(bomb)), Outcome::kRefused);

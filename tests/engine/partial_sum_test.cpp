@@ -64,7 +64,7 @@ TEST(PartialSum, AFlippedBitBehindAGoodHashIsRefusedOrLeavesAFiniteMean) {
     flips(s.sum.serialize(), [&](std::vector<std::byte> flipped, std::size_t at) {
       reseal_partial_sum(flipped);
       const auto code = restored(s.codec, flipped);
-      if (at < 18 + 1) {   // magic, version, fingerprint, seed, round
+      if (at < 18 + 1) {  // magic, version, fingerprint, seed, round
         EXPECT_TRUE(code.has_value()) << plan << ", byte " << at;
       }
     });
@@ -88,7 +88,8 @@ TEST(PartialSum, SaysWhatIsWrong) {
   };
   EXPECT_EQ(sealed(with_bytes(bytes, 0, bytes_of({0xFB}))), Errc::kNotAFrame);
   EXPECT_EQ(sealed(with_bytes(bytes, 1, bytes_of({2}))), Errc::kUnknownVersion);
-  EXPECT_EQ(restored(s.codec, with_bytes(bytes, bytes.size() - 1, {bytes.back() ^ std::byte{1}})), Errc::kChecksumMismatch);
+  EXPECT_EQ(restored(s.codec, with_bytes(bytes, bytes.size() - 1, {bytes.back() ^ std::byte{1}})),
+            Errc::kChecksumMismatch);
   auto longer = bytes;
   longer.insert(longer.end() - 8, std::byte{0});
   EXPECT_EQ(sealed(longer), Errc::kTrailingBytes);
@@ -129,14 +130,16 @@ TEST(PartialSum, RefusesClientsThatDoNotRiseAndCountsThatCannotBe) {
     reseal_partial_sum(out);
     return restored(s.codec, out);
   };
-  EXPECT_EQ(with_clients(bytes_of({3, 5, 0, 0})), std::nullopt);   // 5, 6, 7
+  EXPECT_EQ(with_clients(bytes_of({3, 5, 0, 0})), std::nullopt);  // 5, 6, 7
   // The second distance carries the id past 2^64, back to the first.
-  EXPECT_EQ(with_clients(bytes_of({2, 5, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01})), Errc::kMalformed);
-  EXPECT_EQ(with_clients(bytes_of({2, 5, 0xFE, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01})), Errc::kMalformed);
-  EXPECT_EQ(with_clients(bytes_of({0x83, 0x00, 5, 0, 0})), Errc::kMalformed);   // a padded count
+  EXPECT_EQ(with_clients(bytes_of({2, 5, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01})),
+            Errc::kMalformed);
+  EXPECT_EQ(with_clients(bytes_of({2, 5, 0xFE, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01})),
+            Errc::kMalformed);
+  EXPECT_EQ(with_clients(bytes_of({0x83, 0x00, 5, 0, 0})), Errc::kMalformed);  // a padded count
   EXPECT_EQ(with_clients(varint(1ull << 60)), Errc::kTruncated);
   EXPECT_EQ(with_clients(varint(~0ull)), Errc::kTruncated);
-  EXPECT_EQ(with_clients(bytes_of({0})), Errc::kMalformed);   // a weight without clients
+  EXPECT_EQ(with_clients(bytes_of({0})), Errc::kMalformed);  // a weight without clients
 }
 
 }  // namespace

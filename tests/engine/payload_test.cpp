@@ -22,7 +22,9 @@ class Payload {
   std::size_t start() const { return inspect(frame_).header_bytes; }
   const std::vector<std::byte>& frame() const { return frame_; }
 
-  std::vector<std::byte> section() const { return {frame_.begin() + static_cast<std::ptrdiff_t>(start()), frame_.end()}; }
+  std::vector<std::byte> section() const {
+    return {frame_.begin() + static_cast<std::ptrdiff_t>(start()), frame_.end()};
+  }
 
   std::vector<std::byte> with_section(const std::vector<std::byte>& section) const {
     std::vector<std::byte> out(frame_.begin(), frame_.begin() + static_cast<std::ptrdiff_t>(start()));
@@ -62,7 +64,7 @@ TEST(Float32Payload, NaNInfinityAndHugeValuesAreRefused) {
       EXPECT_EQ(answer(std::bit_cast<std::uint32_t>(1e38f)), Errc::kTooLarge);
       EXPECT_EQ(answer(std::bit_cast<std::uint32_t>(-1e38f)), Errc::kTooLarge);
       EXPECT_EQ(answer(std::bit_cast<std::uint32_t>(-1e9f)), std::nullopt);
-      EXPECT_EQ(answer(1u), std::nullopt);   // the least denormal
+      EXPECT_EQ(answer(1u), std::nullopt);  // the least denormal
     }
 }
 
@@ -74,7 +76,7 @@ TEST(HalfPayload, NaNAndInfinityAreRefused) {
       EXPECT_EQ(Payload("f16", 3).answer_to(at, static_cast<std::uint16_t>(pattern)), std::nullopt) << pattern;
     for (const unsigned pattern : {0x7F80u, 0xFF80u, 0x7F81u, 0x7FC0u, 0xFFFFu})
       EXPECT_EQ(Payload("bf16", 3).answer_to(at, static_cast<std::uint16_t>(pattern)), Errc::kMalformed) << pattern;
-    for (const unsigned pattern : {0x7F7Fu, 0xFF7Fu})   // 3.39e38
+    for (const unsigned pattern : {0x7F7Fu, 0xFF7Fu})  // 3.39e38
       EXPECT_EQ(Payload("bf16", 3).answer_to(at, static_cast<std::uint16_t>(pattern)), Errc::kTooLarge) << pattern;
   }
 }
@@ -86,8 +88,8 @@ TEST(QuantizePayload, BoundsThatNoEncoderWritesAreRefused) {
     EXPECT_EQ(least(bound), Errc::kMalformed) << bound;
     EXPECT_EQ(most(bound), Errc::kMalformed) << bound;
   }
-  EXPECT_EQ(least(50.0f), Errc::kMalformed);    // over the largest
-  EXPECT_EQ(most(-50.0f), Errc::kMalformed);    // under the least
+  EXPECT_EQ(least(50.0f), Errc::kMalformed);  // over the largest
+  EXPECT_EQ(most(-50.0f), Errc::kMalformed);  // under the least
   EXPECT_EQ(least(-0.0f), Errc::kMalformed);
   EXPECT_EQ(most(-0.0f), Errc::kMalformed);
   EXPECT_EQ(least(-1e38f), Errc::kTooLarge);
@@ -128,8 +130,12 @@ TEST(ZstdPayload, OnlyOneWholeFrameOfTheRightLengthIsTaken) {
     for (const auto& part : parts) section.insert(section.end(), part.begin(), part.end());
     return payload.answer(payload.with_section(section));
   };
-  const auto first = [&](std::size_t count) { return std::vector<std::byte>(packed.begin(), packed.begin() + static_cast<std::ptrdiff_t>(count)); };
-  const auto last = [&](std::size_t count) { return std::vector<std::byte>(packed.end() - static_cast<std::ptrdiff_t>(count), packed.end()); };
+  const auto first = [&](std::size_t count) {
+    return std::vector<std::byte>(packed.begin(), packed.begin() + static_cast<std::ptrdiff_t>(count));
+  };
+  const auto last = [&](std::size_t count) {
+    return std::vector<std::byte>(packed.end() - static_cast<std::ptrdiff_t>(count), packed.end());
+  };
   const auto skippable = bytes_of({0x50, 0x2A, 0x4D, 0x18, 2, 0, 0, 0, 1, 2});
   auto longer = packed;
   longer.push_back(std::byte{0});
@@ -149,7 +155,7 @@ TEST(ZstdPayload, OnlyOneWholeFrameOfTheRightLengthIsTaken) {
 }
 
 TEST(ZstdPayload, APaddingBitIsSeenBehindTheCompression) {
-  Payload payload("quantize:bits=3+zstd", 5);   // planes of 10 and 5 bits: 2 bytes and 1
+  Payload payload("quantize:bits=3+zstd", 5);  // planes of 10 and 5 bits: 2 bytes and 1
   const auto whole = payload.section();
   std::vector<std::byte> packed(3);
   ASSERT_EQ(ZSTD_decompress(packed.data(), packed.size(), whole.data() + 8, whole.size() - 8), packed.size());
@@ -165,8 +171,9 @@ TEST(ZstdPayload, APaddingBitIsSeenBehindTheCompression) {
 
 // Limits hold behind every transform, before a value is added.
 TEST(HugePayload, IsRefusedBehindTransforms) {
-  for (const char* plan : {"hadamard+quantize:bits=2", "mask:keep=0.5+quantize:bits=2", "hadamard:seed=client+mask:keep=0.5+quantize:bits=2",
-                           "train=mask:keep=0.5 | hadamard+quantize:bits=2"})
+  for (const char* plan :
+       {"hadamard+quantize:bits=2", "mask:keep=0.5+quantize:bits=2",
+        "hadamard:seed=client+mask:keep=0.5+quantize:bits=2", "train=mask:keep=0.5 | hadamard+quantize:bits=2"})
     EXPECT_EQ(Payload(plan, 40).answer_to(4, 1e38f), Errc::kTooLarge) << plan;
 }
 
@@ -176,7 +183,10 @@ TEST(HugeUpdate, ThatOverflowsARotationIsRefused) {
   const std::vector<float> x(64, 3e38f);
   EXPECT_EQ(refusal([&] { codec.encode(x, {}); }), Errc::kNotFinite);
   EXPECT_EQ(refusal([&] { Codec::compile("f16", 2).encode(std::vector<float>{1, 65520}, {}); }), Errc::kBadArgument);
-  EXPECT_EQ(refusal([&] { Codec::compile("bf16", 2).encode(std::vector<float>{1, 3.4028235e38f}, {}); }), Errc::kBadArgument);
+  EXPECT_EQ(refusal([&] {
+              Codec::compile("bf16", 2).encode(std::vector<float>{1, 3.4028235e38f}, {});
+            }),
+            Errc::kBadArgument);
   EXPECT_EQ(refusal([&] { Codec::compile("f16", 2).encode(std::vector<float>{1, -65519}, {}); }), std::nullopt);
 }
 

@@ -1,7 +1,7 @@
 #pragma once
 
-#include <charconv>
 #include <cctype>
+#include <charconv>
 #include <ostream>
 #include <string>
 #include <vector>
@@ -54,7 +54,8 @@ inline std::vector<std::string> stage_corners(const StageDescriptor& stage) {
   for (const ParameterSpec& spec : stage.parameters) {
     std::vector<std::string> longer;
     for (const std::string& text : texts)
-      for (const std::string& value : corners(spec)) longer.push_back(text + separator + std::string(spec.name) + "=" + value);
+      for (const std::string& value : corners(spec))
+        longer.push_back(text + separator + std::string(spec.name) + "=" + value);
     texts = std::move(longer);
     separator = ',';
   }
@@ -125,8 +126,7 @@ inline std::vector<Case> all_plans() {
 // A name for GoogleTest: letters and digits, and the index to keep names apart.
 inline std::string test_name(const Case& c, std::size_t index) {
   std::string name = std::to_string(index);
-  for (const char letter : c.plan)
-    name += std::isalnum(static_cast<unsigned char>(letter)) != 0 ? letter : '_';
+  for (const char letter : c.plan) name += std::isalnum(static_cast<unsigned char>(letter)) != 0 ? letter : '_';
   return name + (c.layout == LayoutKind::kNet ? "_net" : "");
 }
 

@@ -103,8 +103,8 @@ std::optional<Error> error_of(Call call) {
   return std::nullopt;
 }
 
-// Where a frame's checksum stands (docs/frame-format.md §1): after 12 bytes and two varints. Nothing where the bytes end
-// before it, or a varint has no end.
+// Where a frame's checksum stands (docs/frame-format.md §1): after 12 bytes and two varints. Nothing where the bytes
+// end before it, or a varint has no end.
 inline std::optional<std::size_t> checksum_offset(std::span<const std::byte> frame) {
   std::size_t at = 12;
   for (int numbers = 0; numbers < 2; ++numbers) {

@@ -4,11 +4,12 @@
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/plans.h"
 
-// One byte for the plan, then a frame, with the fingerprint and the checksum put right so that fuzzing gets behind them.
+// One byte for the plan, then a frame, with the fingerprint and the checksum put right so that fuzzing gets behind
+// them.
 namespace fewbits::fuzz {
 namespace {
 
-constexpr std::uint64_t kFirst = 1'000'000;   // a client of whom no corpus frame is
+constexpr std::uint64_t kFirst = 1'000'000;  // a client of whom no corpus frame is
 
 const std::vector<std::byte>& first_frame(std::size_t plan) {
   static std::vector<std::vector<std::byte>> frames(codecs().size());
@@ -19,7 +20,8 @@ const std::vector<std::byte>& first_frame(std::size_t plan) {
   return frames[plan];
 }
 
-void add_to_a_sum(const Codec& codec, std::size_t plan, std::span<const std::byte> frame, std::uint64_t client, bool& accepted) {
+void add_to_a_sum(const Codec& codec, std::size_t plan, std::span<const std::byte> frame, std::uint64_t client,
+                  bool& accepted) {
   Aggregator sum(codec, kContext);
   sum.add(first_frame(plan), {kFirst, 3});
   const auto before = sum.serialize();

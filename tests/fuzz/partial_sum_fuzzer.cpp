@@ -19,7 +19,7 @@ bool accepts(std::span<const std::uint8_t> input) {
   }
   try {
     Aggregator sum = Aggregator::restore(codec, kContext, bytes);
-    require(sum.serialize() == bytes);   // one sum has one encoding
+    require(sum.serialize() == bytes);  // one sum has one encoding
     require(std::isfinite(sum.total_weight()) && sum.clients() <= bytes.size());
     try {
       require(test::all_finite(sum.mean()));

@@ -18,7 +18,8 @@ inline const std::vector<Codec>& codecs() {
           "train=mask:keep=0.5 | hadamard+quantize:bits=2"})
       made.push_back(Codec::compile(plan, 37));
     for (const char* plan : {"*.bias=f32; *=hadamard+quantize:bits=2", "in.*=quantize:bits=2+zstd; out.*=f16; *=bf16",
-                             "in.weight=f32; in.bias=mask:keep=0.5+f32; *=quantize:bits=7", "train=lowrank:rank=2 | in.*=f32; *=quantize:bits=1"})
+                             "in.weight=f32; in.bias=mask:keep=0.5+f32; *=quantize:bits=7",
+                             "train=lowrank:rank=2 | in.*=f32; *=quantize:bits=1"})
       made.push_back(Codec::compile(plan, test::net(60)));
     made.push_back(Codec::compile("quantize:bits=2", Layout(0)));
     made.push_back(Codec::compile("quantize:bits=2", 1));
@@ -28,6 +29,6 @@ inline const std::vector<Codec>& codecs() {
 }
 
 inline constexpr RoundContext kContext{.seed = 42, .round = 3};
-inline constexpr std::uint8_t kAsItIs = 0x80;   // set in the first byte: fingerprints and hashes of the input stay
+inline constexpr std::uint8_t kAsItIs = 0x80;  // set in the first byte: fingerprints and hashes of the input stay
 
 }  // namespace fewbits::fuzz

@@ -20,11 +20,10 @@ int main(int count, char** arguments) {
   int wrong = 0;
   for (const auto& file : files) {
     const std::string name = file.filename().string();
-    std::fprintf(stderr, "%s\n", name.c_str());   // the last line names the input that ends the program
+    std::fprintf(stderr, "%s\n", name.c_str());  // the last line names the input that ends the program
     std::ifstream in(file, std::ios::binary);
     const std::vector<char> bytes((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
-    const bool accepted =
-        fewbits::fuzz::accepts({reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()});
+    const bool accepted = fewbits::fuzz::accepts({reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()});
     if (name.starts_with(accepted ? "refused-" : "accepted-")) {
       std::fprintf(stderr, "  is %s\n", accepted ? "accepted" : "refused");
       ++wrong;

@@ -6,8 +6,8 @@
 #include "tests/engine/hostile.h"
 #include "tests/fuzz/plans.h"
 
-// Writes the seed corpus from real frames and sums: write_corpus FOLDER. Run by hand where fuzz/plans.h grows or a format
-// version is added; what was there stays.
+// Writes the seed corpus from real frames and sums: write_corpus FOLDER. Run by hand where fuzz/plans.h grows or a
+// format version is added; what was there stays.
 namespace fewbits::fuzz {
 namespace {
 
@@ -21,7 +21,8 @@ void write(const std::string& name, std::uint8_t first, std::span<const std::byt
 
 std::string label(std::size_t plan) {
   std::string name = std::to_string(plan) + "-";
-  for (const char c : codecs()[plan].plan().substr(0, 60)) name += std::isalnum(static_cast<unsigned char>(c)) != 0 ? c : '_';
+  for (const char c : codecs()[plan].plan().substr(0, 60))
+    name += std::isalnum(static_cast<unsigned char>(c)) != 0 ? c : '_';
   return name;
 }
 
@@ -36,7 +37,11 @@ void frames() {
     if (plan == 3) {
       write("accepted-untouched", first | kAsItIs, frame);
       write("refused-cut", first, std::span(frame).first(frame.size() - 1));
-      write("refused-trailing", first, [&] { auto f = frame; f.push_back(std::byte{0}); return f; }());
+      write("refused-trailing", first, [&] {
+        auto f = frame;
+        f.push_back(std::byte{0});
+        return f;
+      }());
       write("refused-header-only", first, std::span(frame).first(at));
       write("refused-wrong-round", first, codec.encode(x, {kContext.seed, 4, 17}));
       write("refused-wrong-version", first, test::with_bytes(frame, 1, test::bytes_of({2})));
@@ -47,9 +52,13 @@ void frames() {
       write("refused-scale-nan", first, test::with_value(frame, at, static_cast<float>(NAN)));
       write("refused-padding-bit", first, test::with_bytes(frame, frame.size() - 1, {frame.back() | std::byte{0x80}}));
       write("accepted-largest-client", first, codec.encode(x, {kContext.seed, kContext.round, ~0ull}));
-      write("refused-padded-client", first, test::Forged{.round = test::varint(3), .client = test::bytes_of({0x91, 0x00}),
-            .rest = {frame.begin() + static_cast<std::ptrdiff_t>(at), frame.end()}}.bytes());
-      write("accepted-denormals", first, codec.encode(std::vector<float>(37, 1e-45f), {kContext.seed, kContext.round, 17}));
+      write("refused-padded-client", first,
+            test::Forged{.round = test::varint(3),
+                         .client = test::bytes_of({0x91, 0x00}),
+                         .rest = {frame.begin() + static_cast<std::ptrdiff_t>(at), frame.end()}}
+                .bytes());
+      write("accepted-denormals", first,
+            codec.encode(std::vector<float>(37, 1e-45f), {kContext.seed, kContext.round, 17}));
     }
     if (plan == 0) write("refused-infinity", first, test::with_value(frame, at, INFINITY));
     if (plan == 5) {
@@ -71,7 +80,8 @@ void partial_sums() {
     Aggregator sum(codec, kContext);
     if (plan == 18) write("accepted-empty", first, sum.serialize());
     for (const std::uint64_t client : {3, 200, 70'000})
-      sum.add(codec.encode(test::normal(codec.elements(), client), {kContext.seed, kContext.round, client}), {client, 2});
+      sum.add(codec.encode(test::normal(codec.elements(), client), {kContext.seed, kContext.round, client}),
+              {client, 2});
     const auto bytes = sum.serialize();
     write("accepted-" + label(plan), first, bytes);
     if (plan != 18) continue;
@@ -115,7 +125,8 @@ int main(int count, char** arguments) {
     return 2;
   }
   using namespace fewbits::fuzz;
-  for (const auto& [name, make] : {std::pair("frame", &frames), std::pair("partial_sum", &partial_sums), std::pair("plan", &plans)}) {
+  for (const auto& [name, make] :
+       {std::pair("frame", &frames), std::pair("partial_sum", &partial_sums), std::pair("plan", &plans)}) {
     folder = std::filesystem::path(arguments[1]) / name;
     std::filesystem::create_directories(folder);
     make();

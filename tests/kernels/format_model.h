@@ -98,13 +98,14 @@ inline std::uint32_t symbol(Stream& dither, std::uint64_t g, float lo, float hi,
   if (lo == hi) return 0;
   const float most = std::max(std::abs(lo), std::abs(hi));
   int exponent = 0;
-  std::frexp(most, &exponent);   // most = f · 2^exponent with f in [1/2, 1)
+  std::frexp(most, &exponent);  // most = f · 2^exponent with f in [1/2, 1)
   const int power = 1 - exponent;
   const int power1 = std::min(std::max(power, -126), 127);
   const auto normalized = [&](float value) {
     return (value * std::ldexp(1.0f, power1)) * std::ldexp(1.0f, power - power1);
   };
-  const auto slope = static_cast<float>(steps / (static_cast<double>(normalized(hi)) - static_cast<double>(normalized(lo))));
+  const auto slope =
+      static_cast<float>(steps / (static_cast<double>(normalized(hi)) - static_cast<double>(normalized(lo))));
   const float place = std::min((normalized(v) - normalized(lo)) * slope, static_cast<float>(steps));
   const auto t = static_cast<std::uint64_t>(std::nearbyint(place * 8388608.0f));
   std::uint32_t word = dither.word(16 * (g / 32) + g % 16);
@@ -125,8 +126,7 @@ inline std::vector<std::uint8_t> pack(const std::vector<std::uint32_t>& symbols,
     for (std::size_t i = 0; i < symbols.size(); ++i) {
       const std::size_t j = i % run / 16;
       const std::size_t lane = i % 16;
-      const std::size_t first_bit =
-          i < full ? i / run * 512 + lane * 32 + p * j : full / run * 512 + (i - full) * p;
+      const std::size_t first_bit = i < full ? i / run * 512 + lane * 32 + p * j : full / run * 512 + (i - full) * p;
       for (unsigned b = 0; b < p; ++b)
         if ((symbols[i] >> (shift + b) & 1) != 0)
           bytes[start + (first_bit + b) / 8] |= static_cast<std::uint8_t>(1u << ((first_bit + b) % 8));

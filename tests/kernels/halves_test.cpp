@@ -15,8 +15,7 @@ namespace {
 double half_by_definition(std::uint32_t pattern) {
   const int exponent = static_cast<int>(pattern >> 10 & 31);
   const double fraction = pattern & 1023;
-  const double magnitude =
-      exponent == 0 ? std::ldexp(fraction, -24) : std::ldexp(1024 + fraction, exponent - 25);
+  const double magnitude = exponent == 0 ? std::ldexp(fraction, -24) : std::ldexp(1024 + fraction, exponent - 25);
   return (pattern & 0x8000) != 0 ? -magnitude : magnitude;
 }
 
@@ -53,7 +52,7 @@ TEST(Half, RoundsToNearestAndTiesToEven) {
   for (std::uint32_t lo = 0; lo < 0x7BFF; ++lo) {
     const double low = half_by_definition(lo);
     const double high = half_by_definition(lo + 1);
-    const auto middle = static_cast<float>((low + high) / 2);   // exact: 12 bits of 24
+    const auto middle = static_cast<float>((low + high) / 2);  // exact: 12 bits of 24
     for (const float value : {middle, std::nextafter(middle, 0.0f), std::nextafter(middle, INFINITY),
                               std::nextafter(static_cast<float>(low), INFINITY)}) {
       const std::uint32_t want = nearest(lo, static_cast<double>(value), low, high);
@@ -71,7 +70,7 @@ TEST(Half, BeyondTheRangeIsInfinity) {
     EXPECT_EQ(kernels::to_half(value), 0x7C00) << value;
     EXPECT_EQ(kernels::to_half(-value), 0xFC00) << value;
   }
-  EXPECT_EQ(kernels::to_half(0x1p-25f), 0);   // a tie with zero, which is even
+  EXPECT_EQ(kernels::to_half(0x1p-25f), 0);  // a tie with zero, which is even
   EXPECT_EQ(kernels::to_half(std::nextafter(0x1p-25f, 1.0f)), 1);
   EXPECT_EQ(kernels::to_half(0x1p-149f), 0);
 }

@@ -23,8 +23,8 @@ class EveryWidth : public ::testing::TestWithParam<unsigned> {
     return all;
   }
 
-  static constexpr std::size_t kCounts[] = {0,  1,  2,  3,  7,   8,   9,   15,  16,   17,   31,   32,  33,
-                                            47, 63, 64, 65, 127, 128, 129, 255, 256,  257,  511,  512, 513,
+  static constexpr std::size_t kCounts[] = {0,   1,   2,   3,   7,   8,    9,    15,   16,   17,   31,  32,  33,
+                                            47,  63,  64,  65,  127, 128,  129,  255,  256,  257,  511, 512, 513,
                                             514, 527, 528, 529, 575, 1000, 1023, 1024, 1025, 1537, 4099};
 };
 INSTANTIATE_TEST_SUITE_P(Bits, EveryWidth, ::testing::Range(1u, 33u));
@@ -38,7 +38,8 @@ TEST_P(EveryWidth, PacksAsTheFormatSaysAndComesBack) {
     ASSERT_EQ(kernels::packed_bytes(count, bits), want.size()) << count;
     std::vector<std::byte> packed(want.size(), std::byte{0});
     kernels::pack(original, bits, packed);
-    ASSERT_TRUE(std::ranges::equal(packed, want, {}, [](std::byte b) { return std::to_integer<std::uint8_t>(b); })) << count;
+    ASSERT_TRUE(std::ranges::equal(packed, want, {}, [](std::byte b) { return std::to_integer<std::uint8_t>(b); }))
+        << count;
     std::vector<std::int32_t> back(count, -1);
     ASSERT_TRUE(kernels::unpack(packed, bits, back)) << count;
     ASSERT_EQ(back, original) << count;

@@ -11,14 +11,15 @@
 namespace fewbits {
 namespace {
 
-std::vector<std::int32_t> quantized(std::uint64_t key, std::uint64_t first, std::uint32_t levels, const std::vector<float>& x) {
+std::vector<std::int32_t> quantized(std::uint64_t key, std::uint64_t first, std::uint32_t levels,
+                                    const std::vector<float>& x) {
   std::vector<std::int32_t> symbols(x.size(), -1);
   kernels::quantize_uniform(key, first, kernels::min_max(x), levels, x, symbols);
   return symbols;
 }
 
-// Ranges of every kind: around zero, far from it, denormal, the whole of float32, and one that only a product of two powers
-// of two can bring to [1, 2).
+// Ranges of every kind: around zero, far from it, denormal, the whole of float32, and one that only a product of two
+// powers of two can bring to [1, 2).
 TEST(QuantizeUniform, SymbolsAreThoseOfTheFormat) {
   for (const std::uint32_t levels : {1u, 3u, 15u, 127u, 255u})
     for (const std::size_t n : {1, 2, 15, 16, 17, 31, 32, 33, 1000, 4095, 4096, 4097, 9000})
@@ -35,7 +36,8 @@ TEST(QuantizeUniform, SymbolsAreThoseOfTheFormat) {
         format_model::Stream dither(key);
         for (std::size_t i = 0; i < n; ++i) {
           const std::uint32_t want = format_model::symbol(dither, first + i, range.min, range.max, levels, x[i]);
-          ASSERT_EQ(static_cast<std::uint32_t>(symbols[i]), want) << levels << " levels, n " << n << ", scale " << scale << ", " << i;
+          ASSERT_EQ(static_cast<std::uint32_t>(symbols[i]), want)
+              << levels << " levels, n " << n << ", scale " << scale << ", " << i;
           ASSERT_LE(want, levels);
         }
       }

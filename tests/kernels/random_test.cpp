@@ -26,8 +26,8 @@ TEST(FormatModel, StepsAsThePublishedGenerator) {
 // splitmix64 from the state 1234567 (Rosetta Code, and Java's SplittableRandom).
 TEST(Mix, IsTheFinalizerOfSplitmix64) {
   std::uint64_t state = 1234567;
-  for (const std::uint64_t word : {6457827717110365317u, 3203168211198807973u, 9817491932198370423u,
-                                   4593380528125082431u, 16408922859458223821u})
+  for (const std::uint64_t word :
+       {6457827717110365317u, 3203168211198807973u, 9817491932198370423u, 4593380528125082431u, 16408922859458223821u})
     EXPECT_EQ(mix64(state += kGoldenRatio), word);
 }
 
@@ -89,8 +89,8 @@ TEST(RandomReader, ReadsTheStreamInOrder) {
   EXPECT_EQ(uniform, static_cast<double>(word >> 11) / 9007199254740992.0);
 }
 
-// 100,000 draws, fixed key. A count whose exact binomial tail is under 1e-9 fails; 3 + 7 + 10 counts are looked at, so a
-// fair generator fails with probability under 4e-8.
+// 100,000 draws, fixed key. A count whose exact binomial tail is under 1e-9 fails; 3 + 7 + 10 counts are looked at, so
+// a fair generator fails with probability under 4e-8.
 TEST(RandomReader, BelowIsUniform) {
   constexpr std::int64_t kDraws = 100'000;
   for (const std::uint64_t bound : {3, 7, 10}) {

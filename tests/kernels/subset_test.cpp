@@ -35,12 +35,23 @@ TEST(Subset, HasTheExactCountDistinctAndRisingAndIsTheOneOfTheFormat) {
     }
 }
 
-// Every index is in with probability k/n. Over 4,000 keys its count is binomial; an exact tail under 1e-9 fails. Counts of
-// 7 subset sizes of 64 indices and 5 of 65: under 800 on two sides, so a fair draw fails with probability under 2e-6.
+// Every index is in with probability k/n. Over 4,000 keys its count is binomial; an exact tail under 1e-9 fails. Counts
+// of 7 subset sizes of 64 indices and 5 of 65: under 800 on two sides, so a fair draw fails with probability under
+// 2e-6.
 TEST(Subset, IncludesEveryIndexEquallyOften) {
   constexpr std::int64_t kDraws = 4000;
-  for (const auto& [k, n] : std::vector<std::pair<std::size_t, std::size_t>>{
-           {1, 64}, {2, 64}, {13, 64}, {32, 64}, {33, 64}, {50, 64}, {63, 64}, {1, 65}, {32, 65}, {33, 65}, {64, 65}, {5, 65}}) {
+  for (const auto& [k, n] : std::vector<std::pair<std::size_t, std::size_t>>{{1, 64},
+                                                                             {2, 64},
+                                                                             {13, 64},
+                                                                             {32, 64},
+                                                                             {33, 64},
+                                                                             {50, 64},
+                                                                             {63, 64},
+                                                                             {1, 65},
+                                                                             {32, 65},
+                                                                             {33, 65},
+                                                                             {64, 65},
+                                                                             {5, 65}}) {
     std::vector<std::int64_t> counts(n);
     for (std::uint64_t round = 0; round < kDraws; ++round)
       for (const std::uint32_t index : draw(stream_key({round, k, n}), k, n)) ++counts[index];
@@ -51,8 +62,8 @@ TEST(Subset, IncludesEveryIndexEquallyOften) {
   }
 }
 
-// Uniform over whole subsets, so over pairs too: all C(6, k) subsets of 6, each by its exact binomial tail. 62 counts, two
-// sides: a fair draw fails with probability under 2e-7.
+// Uniform over whole subsets, so over pairs too: all C(6, k) subsets of 6, each by its exact binomial tail. 62 counts,
+// two sides: a fair draw fails with probability under 2e-7.
 TEST(Subset, EverySubsetOfSixIsEquallyLikely) {
   constexpr std::int64_t kDraws = 20'000;
   const double subsets[] = {1, 6, 15, 20, 15, 6, 1};
@@ -74,7 +85,8 @@ TEST(Subset, IncludesPairsAsOftenAsDrawsWithoutReplacement) {
   for (std::uint64_t round = 0; round < kDraws; ++round) {
     const auto chosen = draw(stream_key({round, 5}), kK, kN);
     for (std::size_t p = 0; p < pairs.size(); ++p)
-      counts[p] += std::ranges::binary_search(chosen, pairs[p].first) && std::ranges::binary_search(chosen, pairs[p].second);
+      counts[p] +=
+          std::ranges::binary_search(chosen, pairs[p].first) && std::ranges::binary_search(chosen, pairs[p].second);
   }
   const double share = static_cast<double>(kK * (kK - 1)) / static_cast<double>(kN * (kN - 1));
   for (const std::int64_t count : counts) EXPECT_GE(test::binomial_tail(count, kDraws, share), 1e-9) << count;

@@ -20,8 +20,8 @@ std::vector<double> by_definition(const std::vector<float>& x) {
   return y;
 }
 
-// Each of log2(n) levels adds pairs: a result of magnitude at most S = sum|x| is rounded once a level, so that the error
-// is at most log2(n)·2^-24·S to first order; one more for the products of errors.
+// Each of log2(n) levels adds pairs: a result of magnitude at most S = sum|x| is rounded once a level, so that the
+// error is at most log2(n)·2^-24·S to first order; one more for the products of errors.
 TEST(WalshHadamard, EqualsTheMatrixOfItsDefinition) {
   for (std::size_t n = 1; n <= 1024; n *= 2) {
     const std::vector<float> x = test::normal(n, n);
