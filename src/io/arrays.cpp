@@ -52,7 +52,8 @@ Archive open_archive(const std::filesystem::path& path, int flags) {
 // Deflate's best: 258 bytes of zeros in 2 bits.
 constexpr zip_uint64_t kMostInflation = 1032;
 
-constexpr std::size_t kChunkBytes = 1 << 20;
+constexpr std::size_t kChunkBytes = 1 << 18;   // whole items of every type
+static_assert(kChunkBytes >= kMaxNpyHeader);
 
 // Fills `bytes` by calls of `some`, which gives 0 at the end; returns how many there were.
 template <class Some>
@@ -84,16 +85,17 @@ std::vector<std::size_t> append_npy(Some&& some, std::optional<std::uint64_t> si
   chunk.erase(chunk.begin(), chunk.begin() + static_cast<std::ptrdiff_t>(header.data_offset));
   std::size_t done = 0;   // bytes before the chunk
   while (true) {
-    if (chunk.size() > wanted - done) refuse(done + chunk.size());
-    // A whole number of items, or the end of the file.
-    if (chunk.size() % header.item_bytes != 0) refuse(done + chunk.size());
+    const std::size_t have = chunk.size();
+    chunk.resize(kChunkBytes);
+    chunk.resize(have + read_up_to(some, std::span(chunk).subspan(have)));
+    // Nothing at the end: only there is a member's checksum compared.
+    if (chunk.empty()) break;
+    if (chunk.size() > wanted - done || chunk.size() % header.item_bytes != 0) refuse(done + chunk.size());
     const std::size_t count = chunk.size() / header.item_bytes;
     values.resize(values.size() + count);
     convert_npy_data(header, chunk, place, std::span(values).last(count));
     done += chunk.size();
-    chunk.resize(kChunkBytes);
-    chunk.resize(read_up_to(some, chunk));   // beyond the data, too: a member's checksum is compared at its end
-    if (chunk.empty()) break;
+    chunk.clear();
   }
   if (done != wanted) refuse(done);
   return header.shape;
