@@ -39,8 +39,20 @@ Layout LayoutOptions::layout() const {
   return Layout(parse_count(size));
 }
 
+CLI::Validator whole_number() {
+  return CLI::Validator(
+      [](std::string& text) {
+        std::uint64_t value = 0;
+        const char* const last = text.data() + text.size();
+        const auto [end, error] = std::from_chars(text.data(), last, value);
+        return error == std::errc() && end == last ? std::string() : "'" + text + "' is no whole number from 0 to 2^64 - 1";
+      },
+      "", "whole number");
+}
+
 void add_seed(CLI::App& command, std::uint64_t& seed) {
-  command.add_option("--seed", seed, "of the shared randomness; the same for clients and server")->capture_default_str();
+  command.add_option("--seed", seed, "of the shared randomness; the same for clients and server")->capture_default_str()
+      ->check(whole_number());
 }
 
 void add_plan(CLI::App& command, std::string& plan) {

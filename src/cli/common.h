@@ -29,6 +29,9 @@ struct LayoutOptions {
   Layout layout() const;   // throws kBadArgument where neither was given
 };
 
+// For integer options: decimal digits that fit 64 bits. CLI11 2.1 takes -1 for 2^64 - 1, and larger numbers too.
+CLI::Validator whole_number();
+
 // --seed, with the same words everywhere.
 void add_seed(CLI::App& command, std::uint64_t& seed);
 void add_plan(CLI::App& command, std::string& plan);

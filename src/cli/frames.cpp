@@ -148,8 +148,9 @@ void add_encode_command(CLI::App& app) {
   const auto options = std::make_shared<EncodeOptions>();
   add_plan(*command, options->plan);
   add_seed(*command, options->context.seed);
-  command->add_option("--round", options->context.round, "below 2^28")->capture_default_str();
-  command->add_option("--client", options->context.client, "id of the client")->capture_default_str();
+  command->add_option("--round", options->context.round, "below 2^28")->capture_default_str()->check(whole_number());
+  command->add_option("--client", options->context.client, "id of the client")->capture_default_str()
+      ->check(whole_number());
   command->add_option("UPDATE", options->update, ".npy, or .npz whose arrays are the layout")->required();
   command->add_option("FRAME", options->frame, "file to write")->required();
   add_json(*command, options->json);
@@ -179,7 +180,7 @@ void add_aggregate_command(CLI::App& app) {
   const auto options = std::make_shared<AggregateOptions>();
   add_plan(*command, options->plan);
   add_seed(*command, options->context.seed);
-  command->add_option("--round", options->context.round, "of all the frames")->required();
+  command->add_option("--round", options->context.round, "of all the frames")->required()->check(whole_number());
   options->layout.add_to(*command);
   command->add_option("--max-abs", options->limits.max_abs, "largest magnitude that a frame may hold")->capture_default_str();
   command->add_option("--max-weight", options->limits.max_weight, "largest weight of a frame")->capture_default_str();

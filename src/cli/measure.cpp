@@ -224,10 +224,10 @@ std::string to_text(const std::vector<Measurement>& all, const MeasureOptions& o
 void add_measure_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("measure", "rate, error, bias and speed of plans on a vector, by real frames");
   const auto options = std::make_shared<MeasureOptions>();
-  command->add_option("--plan", options->plans, "a plan; may be given several times")->required()->expected(1)
+  command->add_option("--plan", options->plans, "a plan; may be given several times")->required()->allow_extra_args(false)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   command->add_option("--repeats", options->repeats, "frames a plan; bias needs many")->capture_default_str()
-      ->check(CLI::Range(std::size_t{1}, std::size_t{kMaxRound}));
+      ->check(whole_number())->check(CLI::Range(std::size_t{1}, std::size_t{kMaxRound}));
   add_seed(*command, options->seed);
   add_json(*command, options->json);
   command->add_option("INPUT", options->input, "normal:N, lognormal:N[,sigma], update.npy or updates.npz")->required();
