@@ -18,6 +18,6 @@ install(FILES cmake/fewbits-config.cmake cmake/dependencies.cmake
 
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
-if(FEWBITS_BUILD_PROGRAM AND TARGET fewbits_program)
+if(FEWBITS_BUILD_PROGRAM)
   install(TARGETS fewbits_program RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
