@@ -93,7 +93,7 @@ void TrainSettings::add_to(CLI::App& command) {
   command.add_option("--eval-every", options.eval_every, "rounds between evaluations")->capture_default_str();
   command.add_option("--threads", options.threads, "0: all cores; results do not depend on it")->capture_default_str();
   command.add_option("--config", config, "file of these settings, by the names of the flags: TOML, or JSON (*.json); "
-                     "flags go before it");
+                     "flags given beside it win");
   command.add_option("--out", out, "folder for results.jsonl, summary.json and checkpoints; none: only the table");
   command.add_flag("--resume", resume, "go on with the run in --out, with its settings");
   command.add_flag("--force", force, "replace the results in --out");

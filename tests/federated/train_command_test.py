@@ -112,8 +112,8 @@ class TrainCommand(unittest.TestCase):
 
     def test_an_interrupted_run_is_resumed_bit_for_bit(self):
         whole = pathlib.Path(self.folder.name) / "whole"
-        train(*SETTING, "--rounds", 60, "--out", whole, "--quiet")
-        run = subprocess.Popen([PROGRAM, "train", *SETTING, "--rounds", "60", "--out", self.out, "--quiet"],
+        train(*SETTING, "--rounds", 100, "--out", whole, "--quiet")
+        run = subprocess.Popen([PROGRAM, "train", *SETTING, "--rounds", "100", "--out", self.out, "--quiet"],
                                stderr=subprocess.PIPE, text=True)
         lines = 0
         for _ in range(6000):
@@ -130,15 +130,16 @@ class TrainCommand(unittest.TestCase):
         finished = results(self.out)
         self.assertEqual(finished, results(whole)[: len(finished)])
         self.assertIn("seed is 2, the run in", self.refused("--out", self.out, "--resume", "--seed", 2))
-        self.assertIn("--resume to go on", self.refused(*SETTING, "--rounds", 60, "--out", self.out))
+        self.assertIn("--resume to go on", self.refused(*SETTING, "--rounds", 100, "--out", self.out))
+        last = (self.out / "results.jsonl").read_text().splitlines()[-1]
         # As after a crash between a line and its checkpoint, and within a line.
         with open(self.out / "results.jsonl", "a") as file:
-            file.write(json.dumps({**finished[-1], "round": 61, "seconds": 0}) + '\n{"type": "rou')
+            file.write(json.dumps({**json.loads(last), "round": 101}) + '\n{"type": "rou')
         train("--out", self.out, "--resume", "--threads", 1, "--quiet")
         self.assertEqual(results(self.out), results(whole))
         for index in ("0.bin", "1.bin"):
             self.assertEqual((self.out / "checkpoints" / index).read_bytes(), (whole / "checkpoints" / index).read_bytes())
-        train(*SETTING, "--rounds", 60, "--out", self.out, "--resume", "--quiet")  # a finished run gives its table again
+        train(*SETTING, "--rounds", 100, "--out", self.out, "--resume", "--quiet")  # a finished run gives its table again
         train(*SETTING, "--rounds", 1, "--out", self.out, "--force", "--quiet")
         self.assertEqual(len(results(self.out)), 3)
 
