@@ -29,7 +29,8 @@ std::size_t parse_count(const std::string& text) {
 }
 
 void LayoutOptions::add_to(CLI::App& command) {
-  CLI::Option* size_option = command.add_option("--size", size, "coordinates of an update that is one vector: 1048576, 2^20, 1e6");
+  CLI::Option* size_option =
+      command.add_option("--size", size, "coordinates of an update that is one vector: 1048576, 2^20, 1e6");
   command.add_option("--like", like, ".npy or .npz whose names and shapes are the layout")->excludes(size_option);
 }
 
@@ -45,27 +46,33 @@ CLI::Validator whole_number() {
         std::uint64_t value = 0;
         const char* const last = text.data() + text.size();
         const auto [end, error] = std::from_chars(text.data(), last, value);
-        return error == std::errc() && end == last ? std::string() : "'" + text + "' is no whole number from 0 to 2^64 - 1";
+        return error == std::errc() && end == last ? std::string()
+                                                   : "'" + text + "' is no whole number from 0 to 2^64 - 1";
       },
       "", "whole number");
 }
 
 void add_seed(CLI::App& command, std::uint64_t& seed) {
-  command.add_option("--seed", seed, "of the shared randomness; the same for clients and server")->capture_default_str()
+  command.add_option("--seed", seed, "of the shared randomness; the same for clients and server")
+      ->capture_default_str()
       ->check(whole_number());
 }
 
 void add_plan(CLI::App& command, std::string& plan) {
-  command.add_option("--plan", plan, "how updates are coded, as 'hadamard+quantize:bits=2'; see fewbits stages")->required();
+  command.add_option("--plan", plan, "how updates are coded, as 'hadamard+quantize:bits=2'; see fewbits stages")
+      ->required();
 }
 
 void add_json(CLI::App& command, bool& json) { command.add_flag("--json", json, "print JSON"); }
 
 std::string to_string(Unbiased unbiased) {
   switch (unbiased) {
-    case Unbiased::kAlways: return "always";
-    case Unbiased::kOverRotations: return "over rotations";
-    case Unbiased::kNo: return "no";
+    case Unbiased::kAlways:
+      return "always";
+    case Unbiased::kOverRotations:
+      return "over rotations";
+    case Unbiased::kNo:
+      return "no";
   }
   return "";
 }
@@ -96,7 +103,7 @@ std::string table(const std::vector<std::vector<std::string>>& rows) {
 
 void print(const std::string& text) { std::fputs(text.c_str(), stdout); }
 void print_json(const ordered_json& json) {
-  print(json.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n");   // names of files may be no UTF-8
+  print(json.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n");  // names of files may be no UTF-8
 }
 
 double bits_per_coordinate(double bytes, std::size_t coordinates) {

@@ -26,7 +26,7 @@ struct LayoutOptions {
 
   void add_to(CLI::App& command);
   bool given() const noexcept { return !size.empty() || !like.empty(); }
-  Layout layout() const;   // throws kBadArgument where neither was given
+  Layout layout() const;  // throws kBadArgument where neither was given
 };
 
 // For integer options: decimal digits that fit 64 bits. CLI11 2.1 takes -1 for 2^64 - 1, and larger numbers too.

@@ -15,9 +15,12 @@ ordered_json or_null(const std::optional<double>& value) { return value ? ordere
 
 const char* when(Unbiased unbiased) {
   switch (unbiased) {
-    case Unbiased::kAlways: return "for every update, over the shared randomness";
-    case Unbiased::kOverRotations: return "over random rotations of its own";
-    case Unbiased::kNo: return "its mean error does not vanish";
+    case Unbiased::kAlways:
+      return "for every update, over the shared randomness";
+    case Unbiased::kOverRotations:
+      return "over random rotations of its own";
+    case Unbiased::kNo:
+      return "its mean error does not vanish";
   }
   return "";
 }
@@ -25,14 +28,27 @@ const char* when(Unbiased unbiased) {
 ordered_json to_json(const Description& d) {
   ordered_json groups = ordered_json::array();
   for (const GroupDescription& g : d.groups)
-    groups.push_back({{"rule", g.rule}, {"stages", g.stages}, {"tensors", g.tensors}, {"coordinates", g.coordinates},
-                      {"values", g.values}, {"unbiased", to_string(g.unbiased)}, {"nmse_bound", or_null(g.nmse_bound)},
-                      {"norm_growth", or_null(g.norm_growth)}, {"max_bytes", g.max_bytes}, {"fixed_size", g.fixed_size},
+    groups.push_back({{"rule", g.rule},
+                      {"stages", g.stages},
+                      {"tensors", g.tensors},
+                      {"coordinates", g.coordinates},
+                      {"values", g.values},
+                      {"unbiased", to_string(g.unbiased)},
+                      {"nmse_bound", or_null(g.nmse_bound)},
+                      {"norm_growth", or_null(g.norm_growth)},
+                      {"max_bytes", g.max_bytes},
+                      {"fixed_size", g.fixed_size},
                       {"sum_domain", g.sum_domain}});
-  return {{"plan", d.plan}, {"structure", d.structure.empty() ? ordered_json() : ordered_json(d.structure)},
-          {"coordinates", d.coordinates}, {"parameters", d.parameters}, {"unbiased", to_string(d.unbiased)},
-          {"nmse_bound", or_null(d.nmse_bound)}, {"norm_growth", or_null(d.norm_growth)},
-          {"max_frame_bytes", d.max_frame_bytes}, {"fixed_size", d.fixed_size}, {"max_bits_per_coordinate", d.max_rate},
+  return {{"plan", d.plan},
+          {"structure", d.structure.empty() ? ordered_json() : ordered_json(d.structure)},
+          {"coordinates", d.coordinates},
+          {"parameters", d.parameters},
+          {"unbiased", to_string(d.unbiased)},
+          {"nmse_bound", or_null(d.nmse_bound)},
+          {"norm_growth", or_null(d.norm_growth)},
+          {"max_frame_bytes", d.max_frame_bytes},
+          {"fixed_size", d.fixed_size},
+          {"max_bits_per_coordinate", d.max_rate},
           {"groups", groups}};
 }
 
@@ -40,25 +56,29 @@ std::string to_text(const Description& d) {
   std::string text = "plan         " + d.plan + "\n";
   if (!d.structure.empty())
     text += "structure    " + d.structure + ": " + std::to_string(d.parameters) + " free parameters stand for " +
-            std::to_string(d.coordinates) + " coordinates;\n             NMSE, norm and rules are about the free parameters\n";
+            std::to_string(d.coordinates) +
+            " coordinates;\n             NMSE, norm and rules are about the free parameters\n";
   else
     text += "coordinates  " + std::to_string(d.coordinates) + "\n";
   text += "unbiased     " + to_string(d.unbiased) + ": " + when(d.unbiased) + "\n";
   text += "NMSE         " + bound(d.nmse_bound) + " of one client, for every update\n";
   text += "norm         growth factor: " + bound(d.norm_growth) + "\n";
-  text += "frame        at most " + std::to_string(d.max_frame_bytes) + " bytes, " + number(d.max_rate) + " bits a coordinate" +
+  text += "frame        at most " + std::to_string(d.max_frame_bytes) + " bytes, " + number(d.max_rate) +
+          " bits a coordinate" +
           (d.fixed_size ? "; the same for every update, but for the 2 to 14 bytes of round and client" : "") + "\n";
   for (const GroupDescription& g : d.groups) {
     text += "\nrule " + g.rule + "\n";
     text += "  stages       " + g.stages + "\n";
     text += "  tensors      " + std::to_string(g.tensors) + ", of " + std::to_string(g.coordinates) + " coordinates; " +
             std::to_string(g.values) + " values are coded\n";
-    text += "  unbiased     " + to_string(g.unbiased) + "; NMSE " + bound(g.nmse_bound) + "; norm growth " + bound(g.norm_growth) +
-            "\n";
-    text += "  section      " + std::string(g.fixed_size ? "always " : "at most ") + std::to_string(g.max_bytes) + " bytes\n";
+    text += "  unbiased     " + to_string(g.unbiased) + "; NMSE " + bound(g.nmse_bound) + "; norm growth " +
+            bound(g.norm_growth) + "\n";
+    text += "  section      " + std::string(g.fixed_size ? "always " : "at most ") + std::to_string(g.max_bytes) +
+            " bytes\n";
     text += "  summed in    " +
             (g.sum_domain == "update" ? std::string("the update's coordinates")
-                                      : "the domain behind " + g.sum_domain + ", undone once a round") + "\n";
+                                      : "the domain behind " + g.sum_domain + ", undone once a round") +
+            "\n";
   }
   return text;
 }
@@ -68,19 +88,21 @@ std::string to_text(const StageInfo& stage) {
   for (const std::string& role : stage.roles) roles += (roles.empty() ? "" : ", ") + role;
   std::string text = stage.name + "  (" + roles + ", id " + std::to_string(stage.id) + ")\n  " + stage.summary + "\n";
   for (const ParameterInfo& p : stage.parameters)
-    text += "    " + p.name + "=" + p.range + (p.default_value.empty() ? ", must be given" : ", default " + p.default_value) +
-            ": " + p.summary + "\n";
+    text += "    " + p.name + "=" + p.range +
+            (p.default_value.empty() ? ", must be given" : ", default " + p.default_value) + ": " + p.summary + "\n";
   return text + "  source: " + stage.source + "\n";
 }
 
 ordered_json to_json(const StageInfo& stage) {
   ordered_json parameters = ordered_json::array();
   for (const ParameterInfo& p : stage.parameters)
-    parameters.push_back({{"name", p.name}, {"type", p.type}, {"range", p.range},
+    parameters.push_back({{"name", p.name},
+                          {"type", p.type},
+                          {"range", p.range},
                           {"default", p.default_value.empty() ? ordered_json() : ordered_json(p.default_value)},
                           {"summary", p.summary}});
-  return {{"id", stage.id}, {"name", stage.name}, {"roles", stage.roles}, {"summary", stage.summary},
-          {"source", stage.source}, {"parameters", parameters}};
+  return {{"id", stage.id},           {"name", stage.name},     {"roles", stage.roles},
+          {"summary", stage.summary}, {"source", stage.source}, {"parameters", parameters}};
 }
 
 std::string hexadecimal(std::uint64_t value) {
@@ -96,23 +118,28 @@ void inspect_file(const std::string& path, bool json) {
   std::vector<std::vector<std::string>> rows = {{"section", "offset", "bytes"}};
   for (std::size_t i = 0; i < info.sections.size(); ++i) {
     sections.push_back({{"offset", info.sections[i].offset}, {"bytes", info.sections[i].bytes}});
-    rows.push_back({std::to_string(i), std::to_string(info.sections[i].offset), std::to_string(info.sections[i].bytes)});
+    rows.push_back(
+        {std::to_string(i), std::to_string(info.sections[i].offset), std::to_string(info.sections[i].bytes)});
   }
   if (json) {
-    print_json({{"bytes", frame.size()}, {"version", info.version}, {"required_flags", info.required_flags},
-                {"optional_flags", info.optional_flags}, {"fingerprint", hexadecimal(info.fingerprint)},
-                {"round", info.round}, {"client", info.client}, {"checksum", info.checksum},
-                {"header_bytes", info.header_bytes}, {"sections", sections}});
+    print_json({{"bytes", frame.size()},
+                {"version", info.version},
+                {"required_flags", info.required_flags},
+                {"optional_flags", info.optional_flags},
+                {"fingerprint", hexadecimal(info.fingerprint)},
+                {"round", info.round},
+                {"client", info.client},
+                {"checksum", info.checksum},
+                {"header_bytes", info.header_bytes},
+                {"sections", sections}});
     return;
   }
-  print("frame        " + std::to_string(frame.size()) + " bytes, format version " + std::to_string(info.version) + "\n" +
-        "fingerprint  " + hexadecimal(info.fingerprint) + " (of plan and layout)\n" +
-        "round        " + std::to_string(info.round) + "\n" +
-        "client       " + std::to_string(info.client) + "\n" +
-        "flags        " + std::to_string(info.required_flags) + " to be understood, " +
-        std::to_string(info.optional_flags) + " to be ignored\n" +
-        "checksum     " + hexadecimal(info.checksum).substr(8) + ", right\n" +
-        "header       " + std::to_string(info.header_bytes) + " bytes\n" + table(rows));
+  print("frame        " + std::to_string(frame.size()) + " bytes, format version " + std::to_string(info.version) +
+        "\n" + "fingerprint  " + hexadecimal(info.fingerprint) + " (of plan and layout)\n" + "round        " +
+        std::to_string(info.round) + "\n" + "client       " + std::to_string(info.client) + "\n" + "flags        " +
+        std::to_string(info.required_flags) + " to be understood, " + std::to_string(info.optional_flags) +
+        " to be ignored\n" + "checksum     " + hexadecimal(info.checksum).substr(8) + ", right\n" + "header       " +
+        std::to_string(info.header_bytes) + " bytes\n" + table(rows));
 }
 
 }  // namespace

@@ -59,8 +59,12 @@ void encode(const EncodeOptions& options) {
     std::fprintf(stderr, "fewbits: %s %% of the update's energy lies outside the structured family and is not sent\n",
                  number(100 * encodable.energy_outside).c_str());
   if (options.json) {
-    print_json({{"frame", options.frame}, {"plan", codec.plan()}, {"coordinates", codec.layout().elements()},
-                {"bytes", frame.size()}, {"bits_per_coordinate", rate}, {"energy_outside", encodable.energy_outside}});
+    print_json({{"frame", options.frame},
+                {"plan", codec.plan()},
+                {"coordinates", codec.layout().elements()},
+                {"bytes", frame.size()},
+                {"bits_per_coordinate", rate},
+                {"energy_outside", encodable.energy_outside}});
   } else {
     print(options.frame + ": " + std::to_string(frame.size()) + " bytes, " + number(rate) + " bits a coordinate\n");
   }
@@ -84,7 +88,8 @@ void decode(const DecodeOptions& options) {
   const std::vector<float> update = to_update(codec, std::move(decoded), {options.context.seed, info.round});
   io::write_arrays(options.update, codec.layout(), update);
   if (options.json)
-    print_json({{"update", options.update}, {"coordinates", update.size()}, {"round", info.round}, {"client", info.client}});
+    print_json(
+        {{"update", options.update}, {"coordinates", update.size()}, {"round", info.round}, {"client", info.client}});
   else
     print(options.update + ": " + std::to_string(update.size()) + " coordinates, round " + std::to_string(info.round) +
           ", client " + std::to_string(info.client) + "\n");
@@ -134,7 +139,9 @@ void aggregate(const AggregateOptions& options) {
   const std::vector<float> update = to_update(codec, sum.mean(), options.context);
   io::write_arrays(options.mean, codec.layout(), update);
   if (options.json)
-    print_json({{"mean", options.mean}, {"coordinates", update.size()}, {"clients", sum.clients()},
+    print_json({{"mean", options.mean},
+                {"coordinates", update.size()},
+                {"clients", sum.clients()},
                 {"weight", sum.total_weight()}});
   else
     print(options.mean + ": mean of " + std::to_string(sum.clients()) + " clients, total weight " +
@@ -149,7 +156,8 @@ void add_encode_command(CLI::App& app) {
   add_plan(*command, options->plan);
   add_seed(*command, options->context.seed);
   command->add_option("--round", options->context.round, "below 2^28")->capture_default_str()->check(whole_number());
-  command->add_option("--client", options->context.client, "id of the client")->capture_default_str()
+  command->add_option("--client", options->context.client, "id of the client")
+      ->capture_default_str()
       ->check(whole_number());
   command->add_option("UPDATE", options->update, ".npy, or .npz whose arrays are the layout")->required();
   command->add_option("FRAME", options->frame, "file to write")->required();
@@ -182,12 +190,14 @@ void add_aggregate_command(CLI::App& app) {
   add_seed(*command, options->context.seed);
   command->add_option("--round", options->context.round, "of all the frames")->required()->check(whole_number());
   options->layout.add_to(*command);
-  command->add_option("--max-abs", options->limits.max_abs, "largest magnitude that a frame may hold")->capture_default_str();
+  command->add_option("--max-abs", options->limits.max_abs, "largest magnitude that a frame may hold")
+      ->capture_default_str();
   command->add_option("--max-weight", options->limits.max_weight, "largest weight of a frame")->capture_default_str();
   command->add_option("--out", options->mean, ".npy or .npz to write")->required();
   command->add_option("FRAMES", options->frames, "files, each with :WEIGHT or weight 1")->required();
   add_json(*command, options->json);
-  command->footer(R"(A frame that is refused ends the command, and nothing is written. Client ids are those that the frames name.
+  command->footer(
+      R"(A frame that is refused ends the command, and nothing is written. Client ids are those that the frames name.
 
 Examples:
   fewbits aggregate --plan 'hadamard+quantize:bits=2' --seed 42 --round 3 --size 2^20 --out mean.npy a.fb b.fb:600)");

@@ -13,8 +13,8 @@ namespace fewbits::cli {
 
 // What a codec encodes of an update.
 struct Encodable {
-  std::vector<float> values;      // the update, or free parameters of the nearest member of the family
-  double energy_outside = 0;      // share of the update's squared norm that the family cannot carry
+  std::vector<float> values;  // the update, or free parameters of the nearest member of the family
+  double energy_outside = 0;  // share of the update's squared norm that the family cannot carry
 };
 Encodable to_encodable(const Codec& codec, std::vector<float> update, const RoundContext& context);
 

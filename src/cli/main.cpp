@@ -15,7 +15,7 @@ namespace {
 
 constexpr int kBadInput = 2;
 constexpr int kFailed = 1;
-constexpr int kReaderGone = 128 + SIGPIPE;   // what the shell says of a program that a closed pipe ends
+constexpr int kReaderGone = 128 + SIGPIPE;  // what the shell says of a program that a closed pipe ends
 
 int report(int code, const char* what) {
   std::fflush(stdout);
@@ -39,8 +39,9 @@ std::string one_line(std::string text) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("fewbits sends model updates of federated training in a few bits a coordinate, and keeps their mean right.",
-               "fewbits");
+  CLI::App app(
+      "fewbits sends model updates of federated training in a few bits a coordinate, and keeps their mean right.",
+      "fewbits");
   app.set_version_flag("--version", "fewbits " + std::string(fewbits::kVersion));
   app.require_subcommand(1);
   app.footer(R"(Examples:
@@ -59,7 +60,7 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
     return finish_output();
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);   // --help, --version
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
     std::string help = "; see fewbits ";
     for (const CLI::App* command : app.get_subcommands()) help += command->get_name() + " ";
     return report(kBadInput, one_line(error.what() + help + "--help").c_str());

@@ -78,10 +78,10 @@ struct Measurement {
   double bytes = 0;
   double rate = 0;
   double nmse = 0;
-  std::optional<double> bias_ratio;   // none where there is no error
+  std::optional<double> bias_ratio;  // none where there is no error
   std::optional<double> limit_ratio;
   bool unbiased = false;
-  double encode_ns = 0;               // the fastest repeat, a coordinate
+  double encode_ns = 0;  // the fastest repeat, a coordinate
   double decode_ns = 0;
   bool structured = false;
 };
@@ -110,7 +110,7 @@ class Progress {
     const std::size_t percent = 100 * done / all;
     if (percent == last_) return;
     last_ = percent;
-    std::fprintf(stderr, "\r\033[K%.60s: %zu %%", plan.c_str(), percent);   // in one line of a terminal
+    std::fprintf(stderr, "\r\033[K%.60s: %zu %%", plan.c_str(), percent);  // in one line of a terminal
     std::fflush(stderr);
     shown_ = true;
   }
@@ -191,9 +191,16 @@ Measurement measure(const std::string& plan, const Input& input, const MeasureOp
 
 ordered_json to_json(const Measurement& m) {
   const auto or_null = [](const std::optional<double>& value) { return value ? ordered_json(*value) : ordered_json(); };
-  return {{"plan", m.plan}, {"coordinates", m.coordinates}, {"bytes", m.bytes}, {"bits_per_coordinate", m.rate},
-          {"nmse", m.nmse}, {"bias_ratio", or_null(m.bias_ratio)}, {"limit_ratio", or_null(m.limit_ratio)},
-          {"unbiased", m.unbiased}, {"encode_ns_per_coordinate", m.encode_ns}, {"decode_ns_per_coordinate", m.decode_ns}};
+  return {{"plan", m.plan},
+          {"coordinates", m.coordinates},
+          {"bytes", m.bytes},
+          {"bits_per_coordinate", m.rate},
+          {"nmse", m.nmse},
+          {"bias_ratio", or_null(m.bias_ratio)},
+          {"limit_ratio", or_null(m.limit_ratio)},
+          {"unbiased", m.unbiased},
+          {"encode_ns_per_coordinate", m.encode_ns},
+          {"decode_ns_per_coordinate", m.decode_ns}};
 }
 
 std::string to_text(const std::vector<Measurement>& all, const MeasureOptions& options) {
@@ -211,11 +218,14 @@ std::string to_text(const std::vector<Measurement>& all, const MeasureOptions& o
   std::string text = table(rows);
   text += "\n" + options.input + ", " + std::to_string(all.front().coordinates) + " coordinates, " +
           std::to_string(options.repeats) + " repeats, seed " + std::to_string(options.seed) +
-          ".\nNMSE: mean of |decoded - update|^2 / |update|^2. x limit: NMSE x (4^rate - 1), 1 being the least of an unbiased code on a\n"
+          ".\nNMSE: mean of |decoded - update|^2 / |update|^2. x limit: NMSE x (4^rate - 1), 1 being the least of an "
+          "unbiased code on a\n"
           "Gaussian. bias ratio: repeats x NMSE of the mean of the repeats / NMSE, 1 when unbiased.\n";
   if (structured)
-    text += "Structured plans: errors are against the update's nearest member of the round's family, as if trained in it; bits and\n"
-            "nanoseconds are per coordinate of the whole update.\n";
+    text +=
+        "Structured plans: errors are against the update's nearest member of the round's family, as if trained in it; "
+        "bits and\n"
+        "nanoseconds are per coordinate of the whole update.\n";
   return text;
 }
 
@@ -224,10 +234,14 @@ std::string to_text(const std::vector<Measurement>& all, const MeasureOptions& o
 void add_measure_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("measure", "rate, error, bias and speed of plans on a vector, by real frames");
   const auto options = std::make_shared<MeasureOptions>();
-  command->add_option("--plan", options->plans, "a plan; may be given several times")->required()->allow_extra_args(false)
+  command->add_option("--plan", options->plans, "a plan; may be given several times")
+      ->required()
+      ->allow_extra_args(false)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  command->add_option("--repeats", options->repeats, "frames a plan; bias needs many")->capture_default_str()
-      ->check(whole_number())->check(CLI::Range(std::size_t{1}, std::size_t{kMaxRound}));
+  command->add_option("--repeats", options->repeats, "frames a plan; bias needs many")
+      ->capture_default_str()
+      ->check(whole_number())
+      ->check(CLI::Range(std::size_t{1}, std::size_t{kMaxRound}));
   add_seed(*command, options->seed);
   add_json(*command, options->json);
   command->add_option("INPUT", options->input, "normal:N, lognormal:N[,sigma], update.npy or updates.npz")->required();
@@ -239,7 +253,8 @@ Examples:
   fewbits measure --plan '<1024=f32; *=hadamard+quantize:bits=1' updates.npz)");
   command->callback([options] {
     const Input input = read_input(*options);
-    for (const std::string& plan : options->plans) Codec::compile(plan, input.layout);   // all are right before one is run
+    for (const std::string& plan : options->plans)
+      Codec::compile(plan, input.layout);  // all are right before one is run
     std::vector<Measurement> all;
     {
       Progress progress;

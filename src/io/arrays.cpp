@@ -21,7 +21,7 @@ namespace {
 constexpr const char* kUnnamed = "update";
 constexpr std::string_view kMember = ".npy";
 constexpr zip_uint16_t kDosTime = 0;
-constexpr zip_uint16_t kDosDate = 0x21;   // 1980-01-01, the first
+constexpr zip_uint16_t kDosDate = 0x21;  // 1980-01-01, the first
 
 [[noreturn]] void fail(const std::filesystem::path& path, const std::string& what) {
   throw Error(Errc::kBadArgument, path.string() + ": " + what);
@@ -52,7 +52,7 @@ Archive open_archive(const std::filesystem::path& path, int flags) {
 // Deflate's best: 258 bytes of zeros in 2 bits.
 constexpr zip_uint64_t kMostInflation = 1032;
 
-constexpr std::size_t kChunkBytes = 1 << 18;   // whole items of every type
+constexpr std::size_t kChunkBytes = 1 << 18;  // whole items of every type
 static_assert(kChunkBytes >= kMaxNpyHeader);
 
 // Fills `bytes` by calls of `some`, which gives 0 at the end; returns how many there were.
@@ -67,8 +67,8 @@ std::size_t read_up_to(Some&& some, std::span<std::byte> bytes) {
   return done;
 }
 
-// Appends the array of an .npy that `some` reads, and returns its shape. `size` is the length of the .npy as far as it is
-// known; memory grows with what is really read.
+// Appends the array of an .npy that `some` reads, and returns its shape. `size` is the length of the .npy as far as it
+// is known; memory grows with what is really read.
 template <class Some>
 std::vector<std::size_t> append_npy(Some&& some, std::optional<std::uint64_t> size, const std::string& place,
                                     std::vector<float>& values) {
@@ -77,13 +77,13 @@ std::vector<std::size_t> append_npy(Some&& some, std::optional<std::uint64_t> si
   const NpyHeader header = parse_npy_header(chunk, place);
   const std::size_t wanted = header.elements * header.item_bytes;
   const auto refuse = [&](std::uint64_t have) {
-    throw Error(Errc::kBadArgument, place + ": the shape needs " + std::to_string(wanted) + " bytes of data, there are " +
-                                        std::to_string(have));
+    throw Error(Errc::kBadArgument, place + ": the shape needs " + std::to_string(wanted) +
+                                        " bytes of data, there are " + std::to_string(have));
   };
   if (size && *size != header.data_offset + wanted) refuse(*size - std::min<std::uint64_t>(*size, header.data_offset));
 
   chunk.erase(chunk.begin(), chunk.begin() + static_cast<std::ptrdiff_t>(header.data_offset));
-  std::size_t done = 0;   // bytes before the chunk
+  std::size_t done = 0;  // bytes before the chunk
   while (true) {
     const std::size_t have = chunk.size();
     chunk.resize(kChunkBytes);
@@ -123,7 +123,8 @@ void append_member(zip_t* archive, zip_uint64_t index, const std::filesystem::pa
     return static_cast<std::size_t>(got);
   };
   std::vector<std::size_t> shape = append_npy(some, stat.size, place, values);
-  if (values.size() > Layout::kMaxElements) fail(path, "more than " + std::to_string(Layout::kMaxElements) + " coordinates");
+  if (values.size() > Layout::kMaxElements)
+    fail(path, "more than " + std::to_string(Layout::kMaxElements) + " coordinates");
   tensors.push_back({std::string(name), std::move(shape)});
 }
 
@@ -164,9 +165,9 @@ Arrays read_npy(const std::filesystem::path& path) {
   const std::uintmax_t size = std::filesystem::file_size(path, not_a_file);
   std::vector<float> values;
   if (!not_a_file) values.reserve(size / sizeof(float));
-  std::vector<std::size_t> shape = append_npy([&](std::span<std::byte> bytes) { return read_some(in, path, bytes); },
-                                              not_a_file ? std::nullopt : std::optional<std::uint64_t>(size),
-                                              path.string(), values);
+  std::vector<std::size_t> shape =
+      append_npy([&](std::span<std::byte> bytes) { return read_some(in, path, bytes); },
+                 not_a_file ? std::nullopt : std::optional<std::uint64_t>(size), path.string(), values);
   return {Layout(std::vector<Tensor>{{"", std::move(shape)}}), std::move(values)};
 }
 
@@ -196,7 +197,8 @@ void write_npz(const std::filesystem::path& path, const Layout& layout, std::spa
     files.push_back(make_npy(tensor.shape, values.subspan(layout.offset(t), tensor.elements())));
     const std::string name = (tensor.name.empty() ? kUnnamed : tensor.name) + std::string(kMember);
     zip_source_t* source = zip_source_buffer(archive.get(), files.back().data(), files.back().size(), 0);
-    const zip_int64_t index = source == nullptr ? -1 : zip_file_add(archive.get(), name.c_str(), source, ZIP_FL_ENC_UTF_8);
+    const zip_int64_t index =
+        source == nullptr ? -1 : zip_file_add(archive.get(), name.c_str(), source, ZIP_FL_ENC_UTF_8);
     if (index < 0) {
       zip_source_free(source);
       fail(path, std::string("cannot be written: ") + zip_strerror(archive.get()));
@@ -206,7 +208,7 @@ void write_npz(const std::filesystem::path& path, const Layout& layout, std::spa
     zip_file_set_dostime(archive.get(), static_cast<zip_uint64_t>(index), kDosTime, kDosDate, 0);
   }
   if (zip_close(archive.get()) != 0) fail(path, std::string("cannot be written: ") + zip_strerror(archive.get()));
-  static_cast<void>(archive.release());   // closed
+  static_cast<void>(archive.release());  // closed
   replace(temporary, path);
 }
 
@@ -250,7 +252,8 @@ void check_writable(const std::filesystem::path& path, const Layout& layout) {
   if (is_npz(path)) return;
   if (path.extension() != ".npy") fail(path, "the name of the result must end in .npy or .npz");
   if (layout.tensors().size() != 1)
-    fail(path, "an .npy holds one array, the layout has " + std::to_string(layout.tensors().size()) + "; write an .npz");
+    fail(path,
+         "an .npy holds one array, the layout has " + std::to_string(layout.tensors().size()) + "; write an .npz");
 }
 
 void write_arrays(const std::filesystem::path& path, const Layout& layout, std::span<const float> values) {

@@ -29,7 +29,8 @@ void write_arrays(const std::filesystem::path& path, const Layout& layout, std::
 // Throws kBadArgument unless the path ends in .npy or .npz; what write_arrays cannot write to it is refused as well.
 void check_writable(const std::filesystem::path& path, const Layout& layout);
 
-// Whole files. write_file writes beside the path and renames, but for paths that are no plain files, such as /dev/stdout.
+// Whole files. write_file writes beside the path and renames, but for paths that are no plain files, such as
+// /dev/stdout.
 std::vector<std::byte> read_file(const std::filesystem::path& path);
 void write_file(const std::filesystem::path& path, std::span<const std::byte> bytes);
 

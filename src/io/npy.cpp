@@ -48,8 +48,7 @@ class HeaderParser {
         header.type = quoted();
       } else if (key == "fortran_order" && !order) {
         order = true;
-        if (accept_word("True"))
-          fail(name_, "the array is in Fortran order; save numpy.ascontiguousarray(array)");
+        if (accept_word("True")) fail(name_, "the array is in Fortran order; save numpy.ascontiguousarray(array)");
         if (!accept_word("False")) broken();
       } else if (key == "shape" && !shape) {
         shape = true;
@@ -128,7 +127,7 @@ void convert(std::span<const std::byte> data, [[maybe_unused]] const std::string
     T value;
     std::memcpy(&value, data.data() + i * sizeof(T), sizeof(T));
     if constexpr (std::is_same_v<T, double>) {
-      constexpr double kRoundsToInfinity = 0x1.ffffffp127;   // half a step over the largest float32
+      constexpr double kRoundsToInfinity = 0x1.ffffffp127;  // half a step over the largest float32
       if (std::isfinite(value) && std::abs(value) >= kRoundsToInfinity) {
         char text[32];
         std::snprintf(text, sizeof text, "%g", value);
@@ -154,12 +153,12 @@ struct ItemType {
   Converter convert;
 };
 constexpr std::array kItemTypes = {
-    ItemType{"<f4", 4, convert<float>},         ItemType{"<f8", 8, convert<double>},
-    ItemType{"<f2", 2, convert_half},           ItemType{"|i1", 1, convert<std::int8_t>},
-    ItemType{"|u1", 1, convert<std::uint8_t>},  ItemType{"|b1", 1, convert<std::uint8_t>},
-    ItemType{"<i2", 2, convert<std::int16_t>},  ItemType{"<u2", 2, convert<std::uint16_t>},
-    ItemType{"<i4", 4, convert<std::int32_t>},  ItemType{"<u4", 4, convert<std::uint32_t>},
-    ItemType{"<i8", 8, convert<std::int64_t>},  ItemType{"<u8", 8, convert<std::uint64_t>},
+    ItemType{"<f4", 4, convert<float>},        ItemType{"<f8", 8, convert<double>},
+    ItemType{"<f2", 2, convert_half},          ItemType{"|i1", 1, convert<std::int8_t>},
+    ItemType{"|u1", 1, convert<std::uint8_t>}, ItemType{"|b1", 1, convert<std::uint8_t>},
+    ItemType{"<i2", 2, convert<std::int16_t>}, ItemType{"<u2", 2, convert<std::uint16_t>},
+    ItemType{"<i4", 4, convert<std::int32_t>}, ItemType{"<u4", 4, convert<std::uint32_t>},
+    ItemType{"<i8", 8, convert<std::int64_t>}, ItemType{"<u8", 8, convert<std::uint64_t>},
 };
 
 const ItemType* find_type(std::string_view name) {
@@ -170,14 +169,15 @@ const ItemType* find_type(std::string_view name) {
 }  // namespace
 
 NpyHeader parse_npy_header(std::span<const std::byte> bytes, const std::string& name) {
-  if (bytes.size() < 10 || !as_text(bytes).starts_with(kMagic)) fail(name, "not an .npy: it does not begin with \\x93NUMPY");
+  if (bytes.size() < 10 || !as_text(bytes).starts_with(kMagic))
+    fail(name, "not an .npy: it does not begin with \\x93NUMPY");
   const auto byte = [&](std::size_t i) { return std::to_integer<std::size_t>(bytes[i]); };
   const std::size_t version = byte(6);
   if (version < 1 || version > 3) fail(name, ".npy version " + std::to_string(version) + "; versions 1 to 3 are read");
   const std::size_t start = version == 1 ? 10 : 12;
   if (bytes.size() < start) fail(name, "the header of the .npy is cut off");
-  const std::size_t length = version == 1 ? byte(8) | byte(9) << 8
-                                          : byte(8) | byte(9) << 8 | byte(10) << 16 | byte(11) << 24;
+  const std::size_t length =
+      version == 1 ? byte(8) | byte(9) << 8 : byte(8) | byte(9) << 8 | byte(10) << 16 | byte(11) << 24;
   if (length > kMaxNpyHeader - start) fail(name, "the header of the .npy claims " + std::to_string(length) + " bytes");
   if (length > bytes.size() - start) fail(name, "the header of the .npy is cut off");
   NpyHeader header = HeaderParser(as_text(bytes.subspan(start, length)), name).parse();
@@ -186,7 +186,8 @@ NpyHeader parse_npy_header(std::span<const std::byte> bytes, const std::string& 
     fail(name, "type '" + header.type + "' is not read; save the array as float32, array.astype('<f4')");
   header.item_bytes = type->bytes;
   header.elements = Tensor{"", header.shape}.elements();
-  if (header.elements > Layout::kMaxElements) fail(name, "more than " + std::to_string(Layout::kMaxElements) + " elements");
+  if (header.elements > Layout::kMaxElements)
+    fail(name, "more than " + std::to_string(Layout::kMaxElements) + " elements");
   header.data_offset = start + length;
   return header;
 }

@@ -9,7 +9,7 @@ namespace fewbits::io {
 
 // What the header of an .npy says.
 struct NpyHeader {
-  std::string type;                 // "<f4"
+  std::string type;  // "<f4"
   std::vector<std::size_t> shape;
   std::size_t item_bytes = 0;
   std::size_t elements = 0;
@@ -21,7 +21,7 @@ NpyHeader parse_npy_header(std::span<const std::byte> bytes, const std::string& 
 
 // Bytes of the longest header, and axes of the largest shape, that are read.
 inline constexpr std::size_t kMaxNpyHeader = 1 << 16;
-inline constexpr std::size_t kMaxNpyAxes = 64;   // as in NumPy 2
+inline constexpr std::size_t kMaxNpyAxes = 64;  // as in NumPy 2
 
 // values (shape [k], k of the elements) = their data (k · item_bytes bytes), converted to float32. Throws Error
 // kBadArgument for a finite value that no float32 is near to.

@@ -65,7 +65,8 @@ class Describe(ProgramTest):
         text = self.ok("describe", "--plan", "train=mask:keep=0.25 | hadamard+quantize:bits=2", "--size", 1000)
         self.assertIn("250 free parameters stand for 1000 coordinates", text)
         self.assertRegex(text, r"(?m)^unbiased +always: ")
-        self.assertRegex(text, r"(?m)^frame +at most 101 bytes, 0\.808 bits a coordinate; the same for every update")  # 30 + 8 + 63
+        # A header of 30 bytes, 8 for the range, 63 for 250 values of two bits.
+        self.assertRegex(text, r"(?m)^frame +at most 101 bytes, 0\.808 bits a coordinate; the same for every update")
         text = self.ok("describe", "--plan", "bf16", "--size", 1000)
         self.assertRegex(text, r"(?m)^unbiased +no: ")
 
@@ -91,7 +92,8 @@ class Inspect(ProgramTest):
             said = self.json("inspect", "a.fb")
             self.assertEqual(said.pop("bytes"), len(frame))
             self.assertEqual(said.pop("fingerprint"), f"{header.pop('fingerprint'):016x}")
-            self.assertEqual([(section["offset"], section["bytes"]) for section in said.pop("sections")], header.pop("sections"))
+            sections = [(section["offset"], section["bytes"]) for section in said.pop("sections")]
+            self.assertEqual(sections, header.pop("sections"))
             self.assertEqual(said, header)
             text = self.ok("inspect", "a.fb")
             self.assertIn(f"frame        {len(frame)} bytes, format version 1\n", text)
@@ -114,7 +116,8 @@ class Inspect(ProgramTest):
 class Stages(ProgramTest):
     def test_every_stage_has_its_id_roles_source_and_parameters(self):
         found = {stage["name"]: stage for stage in self.json("stages")}
-        self.assertEqual({name: stage["id"] for name, stage in found.items()}, {name: id_ for name, (id_, _, _) in STAGES.items()})
+        self.assertEqual({name: stage["id"] for name, stage in found.items()},
+                         {name: id_ for name, (id_, _, _) in STAGES.items()})
         text = self.ok("stages")
         for name, (_, _, parameters) in STAGES.items():
             stage = found[name]

@@ -41,10 +41,12 @@ class Refusals(ProgramTest):
             "see fewbits stages --help": ("stages", "--jason"),
             "see fewbits describe --help": ("describe", "--size"),
             "--seed": ("encode", "--plan", "f32", "--seed", "x", "a", "b"),
-            "--seed: '-1' is no whole number from 0 to 2^64 - 1; see fewbits encode": ("encode", "--plan", "f32", "--seed", -1, "a", "b"),
+            "--seed: '-1' is no whole number from 0 to 2^64 - 1; see fewbits encode":
+                ("encode", "--plan", "f32", "--seed", -1, "a", "b"),
             "--client: '-1' is no whole number": ("encode", "--plan", "f32", "--client", -1, "a", "b"),
             "'18446744073709551616' is no whole number": ("encode", "--plan", "f32", "--client", 2**64, "a", "b"),
-            "see fewbits aggregate --help": ("aggregate", "--plan", "f32", "--round", 2**32, "--size", 1, "--out", "m.npy", "a"),
+            "see fewbits aggregate --help":
+                ("aggregate", "--plan", "f32", "--round", 2**32, "--size", 1, "--out", "m.npy", "a"),
         }.items():
             self.assertIn(words, self.refused(*arguments))
 

@@ -78,8 +78,8 @@ class EncodeAndDecode(ProgramTest):
         self.save("u.npy", random_update(1000))
         said = self.json("encode", "--plan", PLAN, "u.npy", "a.fb")
         size = (self.folder / "a.fb").stat().st_size
-        self.assertEqual(said, {"frame": "a.fb", "plan": "hadamard:seed=round+quantize:bits=4,block=0+pack", "coordinates": 1000,
-                                "bytes": size, "bits_per_coordinate": 8 * size / 1000, "energy_outside": 0})
+        self.assertEqual(said, {"frame": "a.fb", "plan": "hadamard:seed=round+quantize:bits=4,block=0+pack",
+                                "coordinates": 1000, "bytes": size, "bits_per_coordinate": 8 * size / 1000, "energy_outside": 0})
         self.assertEqual(self.ok("encode", "--plan", PLAN, "u.npy", "a.fb"),
                          f"a.fb: {size} bytes, {8 * size / 1000:.4g} bits a coordinate\n")
         self.ok("encode", "--plan", PLAN, "--round", 3, "--client", 17, "u.npy", "a.fb")
@@ -150,7 +150,8 @@ class Aggregate(ProgramTest):
     def frames(self, plan, updates, round_=3, seed=5):
         for client, update in enumerate(updates):
             self.save(f"u{client}.npy", update)
-            self.ok("encode", "--plan", plan, "--seed", seed, "--round", round_, "--client", client, f"u{client}.npy", f"{client}.fb")
+            self.ok("encode", "--plan", plan, "--seed", seed, "--round", round_, "--client", client,
+                    f"u{client}.npy", f"{client}.fb")
 
     def mean(self, plan, *frames, round_=3, seed=5, like="u0.npy"):
         self.ok("aggregate", "--plan", plan, "--seed", seed, "--round", round_, "--like", like, "--out", "mean.npy", *frames)
@@ -172,7 +173,8 @@ class Aggregate(ProgramTest):
             plan = f"train={family} | quantize:bits=8"
             for client in range(3):
                 self.save(f"u{client}.npy", random_update((20, 30), client))
-                run("encode", "--plan", plan, "--seed", 5, "--round", 3, "--client", client, f"u{client}.npy", f"{client}.fb", cwd=self.folder)
+                run("encode", "--plan", plan, "--seed", 5, "--round", 3, "--client", client,
+                    f"u{client}.npy", f"{client}.fb", cwd=self.folder)
             decoded = [self.decoded(plan, 5, "u0.npy", f"{client}.fb") for client in range(3)]
             mean = self.mean(plan, "0.fb:2", "1.fb", "2.fb")
             np.testing.assert_allclose(mean, np.average(decoded, axis=0, weights=[2, 1, 1]), rtol=0, atol=1e-5)
@@ -183,7 +185,9 @@ class Aggregate(ProgramTest):
         self.ok("encode", "--plan", "f32", "--round", 3, "u.npz", "a.fb")
         self.ok("aggregate", "--plan", "f32", "--round", 3, "--like", "u.npz", "--out", "mean.npz", "a.fb:7")
         with np.load(self.folder / "mean.npz") as mean:
-            self.assertEqual({name: mean[name].tolist() for name in mean.files}, {name: a.tolist() for name, a in arrays.items()})
+            self.assertEqual(mean.files, list(arrays))
+            for name, array in arrays.items():
+                np.testing.assert_array_equal(mean[name], array)
 
     def test_only_a_number_behind_the_last_colon_of_a_missing_file_is_a_weight(self):
         self.frames("f32", [np.zeros(2, np.float32), np.ones(2, np.float32)])

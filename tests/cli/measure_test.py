@@ -19,8 +19,9 @@ SYNTHETIC = 104  # purpose of the stream, src/kernels/random.h
 def synthetic(n, seed, sigma=None):
     """Box and Muller's normals from the shared generator: two uniforms and a word for the sign a value."""
     random = words(stream_key(seed, SYNTHETIC), 5 * n).astype(np.uint64).reshape(n, 5)
-    first, second = (((random[:, 2 * i + 1] << np.uint64(32) | random[:, 2 * i]) >> np.uint64(11)) * 2.0**-53 for i in range(2))
-    normal = np.sqrt(-2 * np.log(1 - first)) * np.cos(2 * np.pi * second)
+    low, high = random[:, 0:4:2], random[:, 1:4:2]
+    uniform = ((high << np.uint64(32) | low) >> np.uint64(11)) * 2.0**-53
+    normal = np.sqrt(-2 * np.log(1 - uniform[:, 0])) * np.cos(2 * np.pi * uniform[:, 1])
     if sigma is None:
         return normal.astype(np.float32)
     return (np.where(random[:, 4] >> np.uint64(31), -1, 1) * np.exp(sigma * normal)).astype(np.float32)
@@ -101,7 +102,8 @@ class Measure(ProgramTest):
         self.assertNotEqual(here["nmse"], self.measure(*arguments[:3], 6, *arguments[4:], "lognormal:3000,2.5")[0]["nmse"])
 
     def test_a_number_of_coordinates_has_three_forms(self):
-        found = [self.measure("--plan", "quantize:bits=1", "--repeats", 2, "normal:" + n)[0] for n in ("65536", "2^16", "6.5536e4")]
+        found = [self.measure("--plan", "quantize:bits=1", "--repeats", 2, "normal:" + n)[0]
+                 for n in ("65536", "2^16", "6.5536e4")]
         for one in found:
             one.pop("encode_ns_per_coordinate")
             one.pop("decode_ns_per_coordinate")
@@ -127,7 +129,8 @@ class Measure(ProgramTest):
 
     def test_an_npz_is_one_update_with_names(self):
         np.savez(self.folder / "u.npz", **{"w": random_update((30, 40)), "bias": random_update(40)})
-        exact, coarse, both = self.measure("--plan", "f32", "--plan", "quantize:bits=1", "--plan", "bias=f32; *=quantize:bits=1", "u.npz")
+        exact, coarse, both = self.measure("--plan", "f32", "--plan", "quantize:bits=1",
+                                           "--plan", "bias=f32; *=quantize:bits=1", "u.npz")
         self.assertEqual([one["coordinates"] for one in (exact, coarse, both)], [1240] * 3)
         self.assertEqual(exact["nmse"], 0)
         self.assertGreater(both["bytes"], coarse["bytes"])
@@ -139,7 +142,8 @@ class Measure(ProgramTest):
             self.assertEqual((one["nmse"], one["bias_ratio"]), (0, None))
 
     def test_the_table_has_a_row_a_plan_and_columns_that_line_up(self):
-        lines = self.ok("measure", "--plan", "f32", "--plan", "hadamard+mask:keep=0.5+quantize:bits=2", "normal:1000").splitlines()
+        text = self.ok("measure", "--plan", "f32", "--plan", "hadamard+mask:keep=0.5+quantize:bits=2", "normal:1000")
+        lines = text.splitlines()
         self.assertTrue(lines[0].startswith("plan "))
         self.assertTrue(lines[1].startswith("f32 "))
         self.assertTrue(lines[2].startswith("hadamard+mask:keep=0.5+quantize:bits=2  "))

@@ -27,7 +27,7 @@ std::string data_of(const std::vector<T>& values) {
 // Low byte first.
 inline std::string little_endian(std::uint64_t value, std::size_t bytes) {
   std::string text;
-  for (std::size_t i = 0; i < bytes; ++i) text += static_cast<char>(value >> (8 * i) & 0xFF);
+  for (std::size_t i = 0; i < bytes; ++i) text += static_cast<char>(i < 8 ? value >> (8 * i) & 0xFF : 0);
   return text;
 }
 

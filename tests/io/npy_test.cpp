@@ -21,13 +21,15 @@ TEST_F(Npy, EveryItemTypeBecomesTheNearestFloat32) {
     std::string data;
     std::vector<float> values;
   };
-  const std::uint16_t halves[] = {0x3C00, 0xC000, 0x0001, 0x7BFF, 0x8000};   // IEEE 754 binary16
+  const std::uint16_t halves[] = {0x3C00, 0xC000, 0x0001, 0x7BFF, 0x8000};  // IEEE 754 binary16
   const std::vector<Case> cases = {
       {"<f4", data_of<float>({1.5f, -0.0f, 1e-45f}), {1.5f, -0.0f, 1e-45f}},
       // Half way between 1 and the next float32 goes to the even one, a little more goes up.
-      {"<f8", data_of<double>({0.1, 1 + 0x1p-24, 1 + 0x1p-24 + 0x1p-50, 0x1.fffffep127}),
+      {"<f8",
+       data_of<double>({0.1, 1 + 0x1p-24, 1 + 0x1p-24 + 0x1p-50, 0x1.fffffep127}),
        {0.1f, 1.0f, 1 + 0x1p-23f, std::numeric_limits<float>::max()}},
-      {"<f2", data_of(std::vector<std::uint16_t>(std::begin(halves), std::end(halves))),
+      {"<f2",
+       data_of(std::vector<std::uint16_t>(std::begin(halves), std::end(halves))),
        {1.0f, -2.0f, 0x1p-24f, 65504.0f, -0.0f}},
       {"|i1", data_of<std::int8_t>({-128, 127}), {-128, 127}},
       {"|u1", data_of<std::uint8_t>({0, 255}), {0, 255}},
@@ -65,8 +67,10 @@ TEST_F(Npy, AllVersionsAndShapesAreRead) {
   EXPECT_EQ(read("x.npy", npy("<f4", "()", data_of<float>({7}))).layout.tensors()[0].shape, Shape{});
   EXPECT_EQ(read("x.npy", npy("<f4", "(3, 0, 2)", "")).layout.tensors()[0].shape, (Shape{3, 0, 2}));
   // The keys in another order, with double quotes, as other writers have them.
-  EXPECT_EQ(read("x.npy", npy_of_header("{\"shape\":(1,),\"descr\":\"<f4\",\"fortran_order\":False}", data_of<float>({9}))).values,
-            std::vector<float>{9});
+  EXPECT_EQ(
+      read("x.npy", npy_of_header("{\"shape\":(1,),\"descr\":\"<f4\",\"fortran_order\":False}", data_of<float>({9})))
+          .values,
+      std::vector<float>{9});
 }
 
 TEST_F(Npy, ARefusalSaysWhatIsWrongAndWhatWouldBeRight) {
@@ -94,7 +98,8 @@ TEST_F(Npy, ARefusalSaysWhatIsWrongAndWhatWouldBeRight) {
       {npy("<f4", "(1 1)", one), "damaged"},
       {npy("<f4", "(1,", one), "damaged"},
       {npy("<f4", "[1]", one), "damaged"},
-      {header("{'descr': '<f4', 'fortran_order': True, 'shape': (1,)}"), "Fortran order; save numpy.ascontiguousarray(array)"},
+      {header("{'descr': '<f4', 'fortran_order': True, 'shape': (1,)}"),
+       "Fortran order; save numpy.ascontiguousarray(array)"},
       {header("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,)}"), "structured array"},
       {header("{'descr': '<f4', 'fortran_order': False}"), "damaged"},
       {header("{'descr': '<f4', 'descr': '<f4', 'fortran_order': False, 'shape': ()}"), "damaged"},
@@ -107,7 +112,8 @@ TEST_F(Npy, ARefusalSaysWhatIsWrongAndWhatWouldBeRight) {
       {std::string("\x93NUMPY\1\0\x10\0{", 11), "the header of the .npy is cut off"},
   };
   for (const auto& [bytes, words] : cases)
-    EXPECT_NE(refusal("x.npy", bytes).find(words), std::string::npos) << "wanted: " << words << "\ngot: " << refusal("x.npy", bytes);
+    EXPECT_NE(refusal("x.npy", bytes).find(words), std::string::npos)
+        << "wanted: " << words << "\ngot: " << refusal("x.npy", bytes);
   EXPECT_NE(message([&] { read_arrays(folder_ / "none.npy"); }).find("No such file"), std::string::npos);
   EXPECT_NE(message([&] { read_arrays(folder_); }).find("is a folder"), std::string::npos);
 }
@@ -150,7 +156,7 @@ TEST_F(Npy, WhatIsWrittenIsRead) {
     const Arrays arrays = read_arrays(folder_ / "y.npy");
     EXPECT_EQ(data_of(arrays.values), data_of(values));
     EXPECT_EQ(arrays.layout.tensors()[0].shape, shape);
-    EXPECT_EQ((bytes_of("y.npy").size() - 4 * values.size()) % 64, 0u);   // NEP 1 aligns the data
+    EXPECT_EQ((bytes_of("y.npy").size() - 4 * values.size()) % 64, 0u);  // NEP 1 aligns the data
   }
   write_arrays(folder_ / "y.npy", Layout(std::vector<Tensor>{{"", {}}}), std::array{4.0f});
   EXPECT_EQ(read_arrays(folder_ / "y.npy").layout.tensors()[0].shape, Shape{});
@@ -161,9 +167,13 @@ TEST_F(Npy, WhatIsWrittenIsRead) {
 
 TEST_F(Npy, AFileThatCannotBeWrittenLeavesNothingBehind) {
   EXPECT_NE(message([&] { write_arrays(folder_ / "none" / "y.npy", Layout(0), {}); }), "");
-  EXPECT_NE(message([&] { write_arrays(folder_ / "y.txt", Layout(0), {}); }).find("must end in .npy or .npz"), std::string::npos);
+  EXPECT_NE(message([&] { write_arrays(folder_ / "y.txt", Layout(0), {}); }).find("must end in .npy or .npz"),
+            std::string::npos);
   const Layout two(std::vector<Tensor>{{"a", {1}}, {"b", {1}}});
-  EXPECT_NE(message([&] { write_arrays(folder_ / "y.npy", two, std::array{1.f, 2.f}); }).find("write an .npz"), std::string::npos);
+  EXPECT_NE(message([&] {
+              write_arrays(folder_ / "y.npy", two, std::array{1.f, 2.f});
+            }).find("write an .npz"),
+            std::string::npos);
   EXPECT_EQ(files(), std::vector<std::string>{});
   std::filesystem::create_directory(folder_ / "y.npy");
   EXPECT_NE(message([&] { write_arrays(folder_ / "y.npy", Layout(0), {}); }).find("is a folder"), std::string::npos);
@@ -173,7 +183,7 @@ TEST_F(Npy, AFileThatCannotBeWrittenLeavesNothingBehind) {
 TEST_F(Npy, APipeIsReadFromAndWrittenToAndStaysAPipe) {
   const std::filesystem::path pipe = folder_ / "pipe.npy";
   ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
-  const int held = open(pipe.c_str(), O_RDWR);   // both ends, so that nobody waits
+  const int held = open(pipe.c_str(), O_RDWR);  // both ends, so that nobody waits
   ASSERT_GE(held, 0);
   write_arrays(pipe, Layout(3), std::array{1.f, 2.f, 3.f});
   EXPECT_TRUE(std::filesystem::is_fifo(pipe));
@@ -181,7 +191,8 @@ TEST_F(Npy, APipeIsReadFromAndWrittenToAndStaysAPipe) {
   bytes.resize(static_cast<std::size_t>(::read(held, bytes.data(), bytes.size())));
   EXPECT_EQ(read("x.npy", bytes).values, (std::vector<float>{1, 2, 3}));
   close(held);
-  std::thread writer([&] { std::ofstream(pipe, std::ios::binary).write(bytes.data(), static_cast<std::streamsize>(bytes.size())); });
+  std::thread writer(
+      [&] { std::ofstream(pipe, std::ios::binary).write(bytes.data(), static_cast<std::streamsize>(bytes.size())); });
   EXPECT_EQ(read_arrays(pipe).values, (std::vector<float>{1, 2, 3}));
   writer.join();
 }

@@ -18,7 +18,7 @@ struct Entry {
   bool deflated = false;
   std::optional<std::uint64_t> claimed_size = std::nullopt;
   std::optional<std::uint64_t> claimed_packed = std::nullopt;
-  std::optional<std::size_t> same_place_as = std::nullopt;   // index of the entry whose bytes it takes
+  std::optional<std::size_t> same_place_as = std::nullopt;  // index of the entry whose bytes it takes
 };
 
 std::string deflate_raw(const std::string& bytes) {
@@ -43,7 +43,8 @@ std::string zip(const std::vector<Entry>& entries) {
   std::vector<std::size_t> offsets;
   for (const Entry& entry : entries) {
     const std::string packed = entry.deflated ? deflate_raw(entry.bytes) : entry.bytes;
-    const auto checksum = crc32(0, reinterpret_cast<const Bytef*>(entry.bytes.data()), static_cast<uInt>(entry.bytes.size()));
+    const auto checksum =
+        crc32(0, reinterpret_cast<const Bytef*>(entry.bytes.data()), static_cast<uInt>(entry.bytes.size()));
     const std::string common = little_endian(20, 2) + little_endian(0, 2) + little_endian(entry.deflated ? 8 : 0, 2) +
                                little_endian(0, 2) + little_endian(0x21, 2) + little_endian(checksum, 4) +
                                little_endian(entry.claimed_packed.value_or(packed.size()), 4) +
@@ -51,7 +52,8 @@ std::string zip(const std::vector<Entry>& entries) {
                                little_endian(entry.name.size(), 2) + little_endian(0, 2);
     offsets.push_back(entry.same_place_as ? offsets[*entry.same_place_as] : file.size());
     if (!entry.same_place_as) file += "PK\3\4" + common + entry.name + packed;
-    directory += "PK\1\2" + little_endian(20, 2) + common + little_endian(0, 10) + little_endian(offsets.back(), 4) + entry.name;
+    directory +=
+        "PK\1\2" + little_endian(20, 2) + common + little_endian(0, 10) + little_endian(offsets.back(), 4) + entry.name;
   }
   return file + directory + "PK\5\6" + little_endian(0, 4) + little_endian(entries.size(), 2) +
          little_endian(entries.size(), 2) + little_endian(directory.size(), 4) + little_endian(file.size(), 4) +
@@ -63,7 +65,8 @@ const std::string kDoubles = npy("<f8", "(3,)", data_of<double>({5, 6, 7}));
 
 TEST_F(Npz, ItsArraysAreTheLayoutInTheOrderOfTheFile) {
   for (const bool deflated : {false, true}) {
-    const Arrays arrays = read("x.npz", zip({{"w/z.npy", kMatrix, deflated}, {"b.npy", kDoubles, deflated},
+    const Arrays arrays = read("x.npz", zip({{"w/z.npy", kMatrix, deflated},
+                                             {"b.npy", kDoubles, deflated},
                                              {"a.weight.npy", npy("<f4", "()", data_of<float>({8})), deflated}}));
     EXPECT_EQ(arrays.layout.text(), "w/z\t2,2\nb\t3\na.weight\t\n");
     EXPECT_EQ(arrays.values, (std::vector<float>{1, 2, 3, 4, 5, 6, 7, 8}));
@@ -91,12 +94,17 @@ TEST_F(Npz, ARefusalSaysWhatIsWrong) {
       {zip({{"a.npy", kMatrix + "x"}}), "'a': the shape needs 16 bytes of data, there are 17"},
       {zip({{"a.npy", kMatrix, true, kMatrix.size() + 4}}), "'a': the shape needs 16 bytes of data, there are 20"},
       {zip({{"a.npy", kMatrix, true, 1 << 30}}), "'a' claims more bytes than the file can hold"},
-      {zip({{"a.npy", kMatrix}, {"b.npy", kMatrix, false, {}, {}, 0}, {"c.npy", kMatrix, false, {}, {}, 0},
-            {"d.npy", kMatrix, false, {}, {}, 0}, {"e.npy", kMatrix, false, {}, {}, 0}, {"f.npy", kMatrix, false, {}, {}, 0}}),
+      {zip({{"a.npy", kMatrix},
+            {"b.npy", kMatrix, false, {}, {}, 0},
+            {"c.npy", kMatrix, false, {}, {}, 0},
+            {"d.npy", kMatrix, false, {}, {}, 0},
+            {"e.npy", kMatrix, false, {}, {}, 0},
+            {"f.npy", kMatrix, false, {}, {}, 0}}),
        "claims more bytes than the file can hold"},
   };
   for (const auto& [bytes, words] : cases)
-    EXPECT_NE(refusal("x.npz", bytes).find(words), std::string::npos) << "wanted: " << words << "\ngot: " << refusal("x.npz", bytes);
+    EXPECT_NE(refusal("x.npz", bytes).find(words), std::string::npos)
+        << "wanted: " << words << "\ngot: " << refusal("x.npz", bytes);
   EXPECT_NE(message([&] { read_arrays(folder_ / "none.npz"); }).find("no such file"), std::string::npos);
 }
 
@@ -166,7 +174,7 @@ TEST_F(Npz, TheSameArraysMakeTheSameFileWheneverTheyAreWritten) {
   write_arrays(folder_ / "y.npz", Layout(1), std::array{1.f});
   const std::string bytes = bytes_of("y.npz");
   EXPECT_EQ(bytes.substr(0, 4), "PK\3\4");
-  EXPECT_EQ(bytes.substr(10, 4), little_endian(0x210000, 4));   // time and date of a local header
+  EXPECT_EQ(bytes.substr(10, 4), little_endian(0x210000, 4));  // time and date of a local header
 }
 
 TEST_F(Npz, ATensorWithoutNameIsTheUpdate) {
@@ -177,11 +185,14 @@ TEST_F(Npz, ATensorWithoutNameIsTheUpdate) {
 TEST_F(Npz, AFileThatCannotBeWrittenLeavesTheOldOne) {
   const std::string old = zip({{"a.npy", kMatrix}});
   save("y.npz", old);
-  const Layout bad_name(std::vector<Tensor>{{"ok", {1}}, {"\xFF\xFE", {1}}});   // no UTF-8
-  EXPECT_NE(message([&] { write_arrays(folder_ / "y.npz", bad_name, std::array{1.f, 2.f}); }).find("cannot be written"),
+  const Layout bad_name(std::vector<Tensor>{{"ok", {1}}, {"\xFF\xFE", {1}}});  // no UTF-8
+  EXPECT_NE(message([&] {
+              write_arrays(folder_ / "y.npz", bad_name, std::array{1.f, 2.f});
+            }).find("cannot be written"),
             std::string::npos);
-  EXPECT_NE(message([&] { write_arrays(folder_ / "none" / "y.npz", Layout(1), std::array{1.f}); }).find("cannot be written"),
-            std::string::npos);
+  EXPECT_NE(
+      message([&] { write_arrays(folder_ / "none" / "y.npz", Layout(1), std::array{1.f}); }).find("cannot be written"),
+      std::string::npos);
   EXPECT_EQ(files(), std::vector<std::string>{"y.npz"});
   EXPECT_EQ(bytes_of("y.npz"), old);
 }
