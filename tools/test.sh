@@ -11,7 +11,7 @@ failed=0
 summary=()
 
 run_preset() {
-  local preset=$1 start=$SECONDS built log=build/$1.ctest.log
+  local preset=$1 start=$SECONDS built
   if ! tools/build.sh "$preset" "$jobs"; then
     failed=$((failed + 1))
     summary+=("$preset: does not build")
@@ -21,18 +21,20 @@ run_preset() {
 
   local leave_out=()
   [[ $preset != asan ]] || leave_out=(--label-exclude '^slow$')
-  ctest --test-dir "build/$preset" --parallel "$jobs" --output-on-failure --no-tests=error "${leave_out[@]}" | tee "$log"
-  local status=$? line=''
-  line=$(grep -E 'tests passed, [0-9]+ tests failed out of [0-9]+' "$log")
-  if [[ $line =~ ([0-9]+)\ tests\ failed\ out\ of\ ([0-9]+) ]]; then
-    failed=$((failed + BASH_REMATCH[1]))
-    passed=$((passed + BASH_REMATCH[2] - BASH_REMATCH[1]))
-    if ((status != 0 && BASH_REMATCH[1] == 0)); then failed=$((failed + 1)); fi
-  else
-    failed=$((failed + 1))
-    line="no test ran"
-  fi
-  summary+=("$preset: $line (build $((built - start)) s, tests $((SECONDS - built)) s)")
+  # The counts are read from the JUnit file: what ctest prints of them differs between its versions.
+  local report=build/$preset.junit.xml
+  rm -f "$report"
+  ctest --test-dir "build/$preset" --parallel "$jobs" --output-on-failure --no-tests=error \
+    --output-junit "$PWD/$report" "${leave_out[@]}"
+  local status=$? suite='' all=0 bad=0 skipped=0
+  suite=$(tr '\n' ' ' 2>/dev/null <"$report" | grep -o '<testsuite [^>]*>' | tr '\t' ' ')
+  [[ $suite =~ \ tests=\"([0-9]+)\" ]] && all=${BASH_REMATCH[1]}
+  [[ $suite =~ \ failures=\"([0-9]+)\" ]] && bad=${BASH_REMATCH[1]}
+  [[ $suite =~ \ skipped=\"([0-9]+)\" ]] && skipped=${BASH_REMATCH[1]}
+  if ((all == 0 || (status != 0 && bad == 0))); then bad=$((bad + 1)) all=$((all + 1)); fi
+  failed=$((failed + bad))
+  passed=$((passed + all - bad - skipped))
+  summary+=("$preset: $((all - bad - skipped)) passed, $bad failed, $skipped skipped (build $((built - start)) s, tests $((SECONDS - built)) s)")
 }
 
 for preset in "$@"; do run_preset "$preset"; done
