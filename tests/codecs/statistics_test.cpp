@@ -12,7 +12,7 @@
 namespace fewbits::test {
 namespace {
 
-constexpr unsigned kRounds = 4000;
+const unsigned kRounds = long_tests() ? 20'000 : 4000;
 constexpr std::uint64_t kSeed = 2016;
 
 // How far a sum of independent errors may lie from zero: 6 standard errors. That is a bound for normal sums; where the
