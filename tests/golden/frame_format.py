@@ -1,6 +1,7 @@
 """The frame format, written a second time, from docs/frame-format.md alone. Sections are cited as (1) ... (9).
 
-It is slow and plain, and shares no code with the library: it writes the golden frames, and reads what the program writes.
+It is slow and plain, and shares no code with the library: it writes the golden frames, and reads what the program
+writes.
 """
 import math
 import re
@@ -63,7 +64,8 @@ def shortest(value):
     else:
         fixed = digits[:point] + "." + digits[point:]
     power = point - 1
-    scientific = digits[0] + ("." + digits[1:] if len(digits) > 1 else "") + f"e{'-' if power < 0 else '+'}{abs(power):02d}"
+    mantissa = digits[0] + ("." + digits[1:] if len(digits) > 1 else "")
+    scientific = mantissa + f"e{'-' if power < 0 else '+'}{abs(power):02d}"
     return sign + (fixed if len(fixed) <= len(scientific) else scientific)
 
 
@@ -191,7 +193,8 @@ class Keys:
         self.seed, self.round, self.client, self.group = seed, round_, client, group
 
     def key(self, stage, purpose, per_client):
-        return stream_key(self.seed, self.round, int(per_client), self.client if per_client else 0, self.group, stage, purpose)
+        client = self.client if per_client else 0
+        return stream_key(self.seed, self.round, int(per_client), client, self.group, stage, purpose)
 
 
 # ---- transforms (5) --------------------------------------------------------------------------------------------------
@@ -302,11 +305,11 @@ class Quantize:
             refuse_if(any(v == 0 and math.copysign(1, v) < 0 for v in (lo, hi)), "a negative zero")
         return data[:size], data[size:]
 
-    def dequantize(self, side, symbols):
+    def dequantize(self, side, symbols, weight):
         x = np.zeros(self.n)
         for (_, part), (lo, hi) in zip(self.blocks(), self.ranges(side)):
             refuse_if(lo == hi and np.any(symbols[part]), "symbols in a block of one value")
-            x[part] = lo + ((hi - lo) / self.steps) * symbols[part]
+            x[part] = weight * lo + (weight * ((hi - lo) / self.steps)) * symbols[part]
         return x
 
 
@@ -335,10 +338,10 @@ class FloatFormat:
     def read_side(self, data):
         return b"", data
 
-    def dequantize(self, side, symbols):
+    def dequantize(self, side, symbols, weight):
         x = self.dequantize_bits(symbols)
         refuse_if(not np.all(np.isfinite(x)), "a value is NaN or infinite")
-        return x
+        return weight * x
 
 
 # ---- coders (7) ------------------------------------------------------------------------------------------------------
@@ -388,7 +391,7 @@ def unpack(data, count, bits):
 # ---- sections (3) ----------------------------------------------------------------------------------------------------
 class Chain:
     def __init__(self, rule, n):
-        self.rule, self.transforms = rule, []
+        self.rule, self.transforms, self.inputs = rule, [], n
         for position, stage in enumerate(rule.transforms):
             self.transforms.append(Transform(stage, position, n))
             n = self.transforms[-1].outputs
@@ -398,32 +401,44 @@ class Chain:
 
     def encode(self, keys, x):
         for transform in self.transforms:
-            x = transform.forward(keys, x)
+            with np.errstate(over="ignore", invalid="ignore"):
+                x = transform.forward(keys, x)
+            refuse_if(not np.all(np.isfinite(x)), "a transform overflows f32")
         side, symbols = self.quantizer.quantize(keys, x)
         data = pack(symbols, self.bits)
         if self.rule.coder.name == "zstd":
             data = zstandard.ZstdCompressor(self.rule.coder["level"], write_content_size=False).compress(data)
         return side + data
 
-    def decode(self, keys, data):
+    def read(self, data):
+        """Side values and symbols."""
         side, data = self.quantizer.read_side(data)
         size = packed_size(self.values, self.bits)
         if self.rule.coder.name == "zstd":
             refuse_if(data[:4] != b"\x28\xb5\x2f\xfd", "no zstd frame")
-            reader = zstandard.ZstdDecompressor().decompressobj()
             try:
-                plain = reader.decompress(data)
+                stated = zstandard.frame_content_size(data)
+                refuse_if(stated not in (-1, size), "a zstd frame of another size")
+                reader = zstandard.ZstdDecompressor(max_window_size=1 << 31)
+                data = reader.decompress(data, size, allow_extra_data=False)
             except zstandard.ZstdError as error:
                 raise Refused(str(error)) from None
-            refuse_if(not reader.eof or reader.unused_data, "not one whole zstd frame")
-            data = plain
         refuse_if(len(data) != size, f"{len(data)} bytes of symbols, {size} are due")
         symbols = unpack(data, self.values, self.bits)
         refuse_if(np.any(symbols >= self.quantizer.alphabet), "a symbol outside the alphabet")
-        x = self.quantizer.dequantize(side, symbols)
-        for transform in reversed(self.transforms):
+        return side, symbols
+
+    def decode(self, keys, data, weight=1.0, stop=0):
+        """The weighted values behind the first `stop` transforms."""
+        x = self.quantizer.dequantize(*self.read(data), weight)
+        for transform in reversed(self.transforms[stop:]):
             x = transform.inverse(keys, x)
         return x
+
+    def shared_front(self):
+        """How many transforms at its front all clients of a round share, and the values behind them (9)."""
+        count = next((i for i, t in enumerate(self.transforms) if t.private), len(self.transforms))
+        return count, self.transforms[count - 1].outputs if count else self.inputs
 
 
 # ---- structured plans (8) --------------------------------------------------------------------------------------------
@@ -456,7 +471,7 @@ class Family:
                 minus = words(keys.key(t, FAMILY_FACTOR, False), rows * rank) >> np.uint32(31) == 1
                 factor = np.where(minus, -1.0, 1.0).reshape(rows, rank) / math.sqrt(rows)
                 part = (factor @ own.reshape(free_shape)).reshape(-1)
-            update.append(part)
+            update.append(part + 0.0)  # no -0 (8)
         return np.concatenate(update) if update else np.zeros(0)
 
 
@@ -500,8 +515,8 @@ def read_header(frame):
     refuse_if(stated != checksum(frame[:at], frame[at + 4:]), "the checksum is wrong")
     at += 4
     header = {"version": frame[1], "required_flags": frame[2], "optional_flags": frame[3],
-              "fingerprint": struct.unpack_from("<Q", frame, 4)[0], "round": round_, "client": client, "checksum": stated,
-              "header_bytes": at}
+              "fingerprint": struct.unpack_from("<Q", frame, 4)[0], "round": round_, "client": client,
+              "checksum": stated, "header_bytes": at}
     sections = []
     if frame[2] & 1:
         count, at = read_varint(frame, at)
@@ -516,7 +531,8 @@ def read_header(frame):
 
 
 class Codec:
-    """layout: list of (name, shape). A structured plan encodes and decodes free parameters; `expand` gives the update."""
+    """layout: list of (name, shape). A structured plan encodes and decodes free parameters; `expand` gives the update.
+    """
 
     def __init__(self, plan, layout):
         self.plan, self.layout = Plan(plan), [(name, tuple(shape)) for name, shape in layout]
@@ -535,12 +551,14 @@ class Codec:
         self.chains = [Chain(self.plan.rules[g], len(at)) for g, at in self.groups]
 
     def encode(self, update, seed, round_, client):
+        refuse_if(not np.all(np.isfinite(update)), "an update that is not finite")
         sections = [chain.encode(Keys(seed, round_, client, g), update[at])
                     for (g, at), chain in zip(self.groups, self.chains)] or [b""]
         body = sections[-1]
         if len(sections) > 1:
             body = varint(len(sections)) + b"".join(varint(len(s)) + s for s in sections[:-1]) + body
-        head = bytes([0xFB, 1, int(len(sections) > 1), 0]) + struct.pack("<Q", self.fingerprint) + varint(round_) + varint(client)
+        head = bytes([0xFB, 1, int(len(sections) > 1), 0]) + struct.pack("<Q", self.fingerprint)
+        head += varint(round_) + varint(client)
         return head + struct.pack("<I", checksum(head, body)) + body
 
     def decode(self, frame, seed):
@@ -553,24 +571,58 @@ class Codec:
         for (g, at), chain, (offset, size) in zip(self.groups, self.chains, sections):
             update[at] += chain.decode(Keys(seed, header["round"], header["client"], g), frame[offset:offset + size])
         with np.errstate(over="ignore"):
-            return update.astype(F32)
+            update = update.astype(F32)
+        refuse_if(not np.all(np.isfinite(update)), "a coordinate beyond f32")
+        return update
 
     def expand(self, free, seed, round_):
         return self.family.expand(seed, round_, free.astype(np.float64)) if self.family else free
 
 
 # ---- partial sums (9) ------------------------------------------------------------------------------------------------
-def read_partial_sum(data, seed):
+MAX_F32 = float(np.finfo(F32).max)
+
+
+def weighted_sums(codec, frames, seed):
+    """frames: list of (frame, weight), added in that order. One array a section."""
+    sums = [np.zeros(chain.shared_front()[1]) for chain in codec.chains]
+    for frame, weight in frames:
+        header = read_header(frame)
+        for total, (g, _), chain, (offset, size) in zip(sums, codec.groups, codec.chains, header["sections"]):
+            keys = Keys(seed, header["round"], header["client"], g)
+            total += chain.decode(keys, frame[offset:offset + size], weight, chain.shared_front()[0])
+    return sums
+
+
+def write_partial_sum(codec, frames, seed, round_):
+    ids = sorted(read_header(frame)["client"] for frame, _ in frames)
+    steps = [id_ if i == 0 else id_ - ids[i - 1] - 1 for i, id_ in enumerate(ids)]
+    data = b"\xfc\x01" + struct.pack("<QQ", codec.fingerprint, stream_key(seed)) + varint(round_)
+    data += struct.pack("<d", sum(weight for _, weight in frames)) + varint(len(ids)) + b"".join(map(varint, steps))
+    data += b"".join(total.astype("<f8").tobytes() for total in weighted_sums(codec, frames, seed))
+    return data + struct.pack("<Q", xxhash.xxh3_64_intdigest(data, seed=0))
+
+
+def read_partial_sum(codec, data, seed, round_):
     refuse_if(data[:2] != b"\xfc\x01", "no partial sum of version 1")
+    refuse_if(len(data) < 36, "the partial sum is cut off")
     refuse_if(struct.unpack("<Q", data[-8:])[0] != xxhash.xxh3_64_intdigest(data[:-8], seed=0), "damaged")
+    data = data[:-8]
     fingerprint_, seed_hash = struct.unpack_from("<QQ", data, 2)
+    refuse_if(fingerprint_ != codec.fingerprint, "another plan or layout")
     refuse_if(seed_hash != stream_key(seed), "another seed")
-    round_, at = read_varint(data, 18)
+    stated_round, at = read_varint(data, 18)
+    refuse_if(stated_round != round_, "another round")
+    refuse_if(at + 8 > len(data), "the sum of weights is cut off")
     weight = struct.unpack_from("<d", data, at)[0]
     count, at = read_varint(data, at + 8)
     clients = []
-    for i in range(count):
+    for _ in range(count):
         step, at = read_varint(data, at)
-        clients.append(step if i == 0 else clients[-1] + step + 1)
-    return {"fingerprint": fingerprint_, "round": round_, "weight": weight, "clients": clients,
-            "sums": np.frombuffer(data[at:-8], "<f8")}
+        clients.append(clients[-1] + step + 1 if clients else step)
+        refuse_if(clients[-1] > MASK64, "a client id beyond 64 bits")
+    refuse_if(not (math.isfinite(weight) and (weight > 0) == (count > 0) and weight >= 0), "a weight that no sum has")
+    refuse_if(len(data) - at != 8 * sum(chain.shared_front()[1] for chain in codec.chains), "another number of sums")
+    sums = np.frombuffer(data, "<f8", offset=at)
+    refuse_if(not np.all(np.abs(sums) <= weight * MAX_F32), "a sum beyond f32")
+    return {"weight": weight, "clients": clients, "sums": sums}

@@ -1,15 +1,17 @@
-"""Writes the golden frames with the independent implementation: frames/*.fb, updates/*.npy and .npz, cases.json.
+"""Writes the golden files with the independent implementation: frames/*.fb and .sum, updates/*.npy and .npz,
+cases.json, free_cases.json, sums.json.
 
 Run once for a new case, by hand: python make_golden.py. Tests never do. A frame that is there already and comes out
 differently is an error: the format does not change under a version.
 """
+import io
 import json
 import pathlib
 
 import numpy as np
 import xxhash
 
-from frame_format import Codec
+from frame_format import Codec, write_partial_sum
 
 HERE = pathlib.Path(__file__).parent
 F32 = np.float32
@@ -21,20 +23,38 @@ def updates():
     def heavy(n):
         return (draw.standard_normal(n) * np.exp(2 * draw.standard_normal(n))).astype(F32)
 
-    one = {"one": heavy(1), "three": heavy(3), "n63": heavy(63), "n64": heavy(64), "n1000": heavy(1000), "n4097": heavy(4097),
-           "equal": np.full(37, 0.3, F32), "zero": np.zeros(40, F32), "spike": np.eye(1, 512, 77, dtype=F32)[0] * F32(3),
-           "denormal": (draw.standard_normal(100) * 1e-40).astype(F32), "huge": (draw.standard_normal(100) * 1e30).astype(F32),
+    def later(number):  # updates that came later draw apart, so that the earlier ones stay as they are
+        return np.random.default_rng([20161018, number])
+
+    one = {"one": heavy(1), "three": heavy(3), "n63": heavy(63), "n64": heavy(64), "n1000": heavy(1000),
+           "n4097": heavy(4097), "equal": np.full(37, 0.3, F32), "zero": np.zeros(40, F32),
+           "spike": np.eye(1, 512, 77, dtype=F32)[0] * F32(3),
+           "denormal": (draw.standard_normal(100) * 1e-40).astype(F32),
+           "huge": (draw.standard_normal(100) * 1e30).astype(F32),
            "half": (draw.standard_normal(200) * 10.0 ** draw.uniform(-9, 4, 200)).astype(F32), "none": np.zeros(0, F32)}
-    several = {"layers": {"dense.weight": heavy(600).reshape(30, 20), "dense.bias": heavy(20), "out.weight": heavy(200).reshape(20, 10),
-                          "out.bias": heavy(10)}}
-    return one, several
+    several = {"layers": {"dense.weight": heavy(600).reshape(30, 20), "dense.bias": heavy(20),
+                          "out.weight": heavy(200).reshape(20, 10), "out.bias": heavy(10)}}
+    largest = np.finfo(F32).max
+    one |= {"signed_zero": np.array([-0.0, 0.0, 1, -1, -0.0, -0.0, 0.0, 2.5, -0.0], F32),
+            "edges": np.array([largest, -largest, 2.0 ** -149, -2.0 ** -149, 2.0 ** -126, 2.0 ** -127, 1, -0.0, 0.5],
+                              F32),
+            "tiny": (np.arange(-20, 21) * 2.0 ** -149).astype(F32),
+            "wide": (later(0).standard_normal(700) * 10.0 ** later(1).uniform(-42, 37, 700)).astype(F32)}
+    several["odd"] = {name: later(2 + i).standard_normal(shape).astype(F32) for i, (name, shape) in enumerate(
+        [("tab\there", (7,)), ("back\\slash", (2, 3, 4)), ("line\nfeed", ()), ("größe", (33,)), ("nothing", (0, 5)),
+         ("x", (1,))])}
+    # Free parameters: (layout, plan, values) are of one size.
+    free = {"free_lowrank": later(20).standard_normal(4 * 20 + 20 + 4 * 10 + 10).astype(F32),
+            "free_mask": later(21).standard_normal(180 + 6 + 60 + 3).astype(F32)}
+    return one, several, free
 
 
 ROTATED = "hadamard+quantize:bits=2"
 CASES = [  # name, plan, update, seed, round, client
     *[(f"quantize{b}", f"quantize:bits={b}", "n1000", 1, 0, b) for b in range(1, 9)],
     *[(f"block{b}", f"quantize:bits=3,block={b}", "n1000", 1, 7, 3) for b in (1, 20, 32, 100, 999, 1000, 5000)],
-    *[(f"hadamard_{u}", "hadamard+quantize:bits=4", u, 5, 2, 9) for u in ("one", "three", "n63", "n64", "n1000", "n4097")],
+    *[(f"hadamard_{u}", "hadamard+quantize:bits=4", u, 5, 2, 9)
+      for u in ("one", "three", "n63", "n64", "n1000", "n4097")],
     ("hadamard_client", "hadamard:seed=client+quantize:bits=4", "n1000", 5, 2, 9),
     ("hadamard_f32", "hadamard+f32", "n1000", 5, 2, 9),
     *[(f"mask_{k}_{s}", f"mask:keep={k},seed={s}+f32", "n1000", 3, 4, 5)
@@ -48,12 +68,47 @@ CASES = [  # name, plan, update, seed, round, client
     *[(f"rotated_{u}", ROTATED, u, 2, 3, 4) for u in ("equal", "zero", "spike", "denormal", "huge", "none")],
     *[(f"round{r}_client{c}", ROTATED, "n63", 2 ** 64 - 1, r, c)
       for r, c in ((127, 0), (128, 127), (2 ** 28 - 1, 128), (1, 2 ** 28 - 1), (2, 2 ** 64 - 1))],
+    *[(f"hadamard_{u}_client", "hadamard:seed=client+quantize:bits=4", u, 5, 2, 9)
+      for u in ("one", "three", "n64", "n4097")],
+    *[(f"whole{b}", f"quantize:bits={b}", "n4097", 4, 1, b) for b in range(1, 9)],
+    *[(f"mask_{k}_{s}_coarse", f"mask:keep={k},seed={s}+quantize:bits=1,block=16", "n1000", 9, 4, 5)
+      for k in ("0.07", "0.8") for s in ("round", "client")],
+    *[(f"block_{u}", "quantize:bits=5,block=3", u, 2, 3, 4) for u in ("edges", "signed_zero", "tiny", "wide", "zero")],
+    *[(f"{f}_signed_zero", f, "signed_zero", 1, 1, 1) for f in ("f32", "f16", "bf16")],
+    ("hadamard_signed_zero", "hadamard+f32", "signed_zero", 1, 1, 1),
+    ("mask_signed_zero", "mask:keep=0.5+f32", "signed_zero", 1, 1, 1),
+    ("f32_edges", "f32", "edges", 1, 1, 1), ("quantize_edges", "quantize:bits=8", "edges", 1, 1, 1),
+    *[(f"quantize{b}_tiny", f"quantize:bits={b}", "tiny", 1, 1, 1) for b in (1, 8)],
+    ("quantize_wide", "quantize:bits=8", "wide", 1, 1, 1), ("bf16_wide", "bf16", "wide", 1, 1, 1),
+    ("odd", "x=bf16; tab*=quantize:bits=7,block=4; <30=f32; *=hadamard+quantize:bits=6", "odd", 12, 34, 56),
+    ("odd_joined", "hadamard+mask:keep=0.6,seed=round+hadamard:seed=client+quantize:bits=3,block=10", "odd",
+     12, 34, 56),
+    ("odd_family", "train=mask:keep=0.5 | <4=f16; *=f32", "odd", 12, 34, 56),
+    *[(f"keep{k}", f"mask:keep={k}+bf16", "n63", 1, 2, 3)
+      for k in ("1e-4", "0.00012345", "0.30000000000000004", "1e-300")],
     ("rules", "*.bias=f32; <300=quantize:bits=8; *=hadamard+quantize:bits=3", "layers", 6, 5, 4),
     ("rules_joined", "out.*=f16; *=quantize:bits=5", "layers", 6, 5, 4),
     ("rules_unused", "nothing=f16; *=quantize:bits=5", "layers", 6, 5, 4),
     ("family_mask", "train=mask:keep=0.0625 | f32", "layers", 6, 5, 4),
     ("family_mask_sketched", "train=mask:keep=0.3 | *.bias=f32; *=hadamard+quantize:bits=2", "layers", 6, 5, 4),
     ("family_lowrank", "train=lowrank:rank=4 | f32", "layers", 6, 5, 4),
+    ("zstd_spike", "quantize:bits=2+zstd", "spike", 2, 3, 4),
+    ("zstd_rules", "*.bias=f32+zstd; *=hadamard+quantize:bits=5,block=64+zstd:level=19", "layers", 2, 3, 4),
+]
+FREE_CASES = [  # name, plan, layout, free parameters, seed, round, client
+    ("free_lowrank", "train=lowrank:rank=4 | f32", "layers", "free_lowrank", 6, 5, 4),
+    ("free_lowrank_sketched", "train=lowrank:rank=4 | <41=f32; *=hadamard+quantize:bits=2", "layers", "free_lowrank",
+     6, 5, 4),
+    ("free_mask", "train=mask:keep=0.3,seed=round | *.bias=f32; *=hadamard+mask:keep=0.5+quantize:bits=2", "layers",
+     "free_mask", 6, 5, 4),
+]
+SUMS = [  # name, plan, update, seed, round, (client, weight) ...
+    ("sum_f32", "f32", "n63", 3, 0, ((7, 1.0),)),
+    ("sum_none", ROTATED, "n63", 3, 128, ()),
+    ("sum_shared", "hadamard+mask:keep=0.3,seed=round+hadamard:seed=client+quantize:bits=3", "n1000", 3, 9,
+     ((300, 600.0), (2 ** 64 - 1, 0.1), (0, 3.0), (1, 1e-3))),
+    ("sum_rules", "*.bias=f32; <300=mask:keep=0.4+bf16; *=hadamard+quantize:bits=2,block=50", "layers",
+     2 ** 64 - 1, 2 ** 28 - 1, ((5, 2.0), (4, 7.5), (140, 11.0))),
 ]
 
 
@@ -63,39 +118,86 @@ def write(path, data):
     path.write_bytes(data)
 
 
-def main():
-    one, several = updates()
-    for folder in ("frames", "updates"):
-        (HERE / folder).mkdir(exist_ok=True)
-    for name, update in one.items():
-        np.save(HERE / "updates" / f"{name}.npy", update)
-    for name, arrays in several.items():
-        np.savez(HERE / "updates" / f"{name}.npz", **arrays)
+def write_frame(name, codec, values, case):
+    path = HERE / "frames" / f"{name}.fb"
+    frame = codec.encode(values, case["seed"], case["round"], case["client"])
+    if any(rule.coder.name == "zstd" for rule in codec.plan.rules) and path.exists():
+        frame = path.read_bytes()  # the bytes are the zstd library's; those that are there stay
+    write(path, frame)
+    return frame
 
-    cases = []
+
+def digest(values):
+    return xxhash.xxh3_64_hexdigest(values.astype("<f4").tobytes())
+
+
+def flat(arrays):
+    return np.concatenate([value.reshape(-1) for value in arrays.values()])
+
+
+def layout_of(arrays):
+    return [(name, value.shape) for name, value in arrays.items()]
+
+
+def make_cases(sources):
     for name, plan, source, seed, round_, client in CASES:
-        arrays = {"": one[source]} if source in one else several[source]
-        layout = [(key, value.shape) for key, value in arrays.items()]
-        update = np.concatenate([value.reshape(-1) for value in arrays.values()])
-        codec = Codec(plan, layout)
-        exact = True
+        codec = Codec(plan, layout_of(sources[source]))
+        update = flat(sources[source])
+        case = {"name": name, "plan": plan, "update": file_of(source, sources), "seed": seed, "round": round_,
+                "client": client}
         if codec.family:
-            exact = codec.family.stage.name == "mask"
             # A member of the family: the map from free parameters is linear, so its columns give its inverse.
             columns = np.stack([codec.expand(unit, seed, round_) for unit in np.eye(codec.elements, dtype=F32)], 1)
-            update = np.linalg.lstsq(columns, update.astype(np.float64), rcond=None)[0].astype(F32)
-            if exact:
-                update = (columns.T @ np.concatenate([v.reshape(-1) for v in arrays.values()])).astype(F32)
-        frame = codec.encode(update, seed, round_, client)
-        write(HERE / "frames" / f"{name}.fb", frame)
-        decoded = codec.expand(codec.decode(frame, seed), seed, round_).astype(F32)
-        case = {"name": name, "plan": plan, "update": source + (".npy" if source in one else ".npz"), "seed": seed, "round": round_,
-                "client": client, "decoded_xxh3": xxhash.xxh3_64_hexdigest(decoded.tobytes())}
-        if not exact:
-            case["inexact"] = "the program's projection and expansion round otherwise"
-        cases.append(case)
-    (HERE / "cases.json").write_text(json.dumps(cases, indent=1) + "\n")
-    print(f"{len(cases)} cases")
+            if codec.family.stage.name == "mask":
+                update = (columns.T @ update).astype(F32)
+            else:
+                update = np.linalg.lstsq(columns, update.astype(np.float64), rcond=None)[0].astype(F32)
+                case["inexact"] = "the program's projection and expansion round otherwise"
+        frame = write_frame(name, codec, update, case)
+        if "zstd" in plan:
+            case["free_bytes"] = "those of a zstd library"
+        case["decoded_xxh3"] = digest(codec.expand(codec.decode(frame, seed), seed, round_))
+        yield case
+
+
+def make_free_cases(sources):
+    for name, plan, layout, free, seed, round_, client in FREE_CASES:
+        codec = Codec(plan, layout_of(sources[layout]))
+        case = {"name": name, "plan": plan, "layout": file_of(layout, sources), "free": file_of(free, sources),
+                "seed": seed, "round": round_, "client": client}
+        frame = write_frame(name, codec, flat(sources[free]), case)
+        yield case | {"decoded_xxh3": digest(codec.decode(frame, seed))}
+
+
+def make_sums(sources):
+    for name, plan, source, seed, round_, clients in SUMS:
+        codec, values = Codec(plan, layout_of(sources[source])), flat(sources[source])
+        frames = []
+        for client, weight in clients:
+            case = {"seed": seed, "round": round_, "client": client}
+            frames.append((write_frame(f"{name}_{client}", codec, np.roll(values, client % 17), case), weight))
+        write(HERE / "frames" / f"{name}.sum", write_partial_sum(codec, frames, seed, round_))
+        yield {"name": name, "plan": plan, "layout": file_of(source, sources), "seed": seed, "round": round_,
+               "frames": [[f"{name}_{client}.fb", weight] for client, weight in clients]}
+
+
+def file_of(source, sources):
+    return source + (".npy" if list(sources[source]) == [""] else ".npz")
+
+
+def main():
+    one, several, free = updates()
+    for folder in ("frames", "updates"):
+        (HERE / folder).mkdir(exist_ok=True)
+    sources = {name: {"": values} for name, values in (one | free).items()} | several
+    for name, arrays in sources.items():
+        data = io.BytesIO()
+        np.save(data, arrays[""]) if list(arrays) == [""] else np.savez(data, **arrays)
+        write(HERE / "updates" / file_of(name, sources), data.getvalue())
+    for path, entries in (("cases", make_cases), ("free_cases", make_free_cases), ("sums", make_sums)):
+        made = list(entries(sources))
+        (HERE / f"{path}.json").write_text(json.dumps(made, indent=1) + "\n")
+        print(f"{path}: {len(made)}")
 
 
 if __name__ == "__main__":
