@@ -70,7 +70,7 @@ class FloatFormat final : public Quantizer {
 };
 
 template <class Format>
-std::unique_ptr<Quantizer> make(const Parameters&, std::size_t) {
+std::unique_ptr<Quantizer> make(const Parameters&, const InputShape&) {
   return std::make_unique<FloatFormat<Format>>();
 }
 

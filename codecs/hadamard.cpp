@@ -81,8 +81,8 @@ const StageDescriptor kHadamard{
     .source = "Konečný et al. 2016, arXiv 1610.05492, section 3 (structured random rotations); Suresh et al. 2017, "
               "arXiv 1611.00429, section 3",
     .parameters = kParameters,
-    .make_transform = [](const Parameters& p, std::size_t n) -> std::unique_ptr<Transform> {
-      return std::make_unique<Hadamard>(p, n);
+    .make_transform = [](const Parameters& p, const InputShape& input) -> std::unique_ptr<Transform> {
+      return std::make_unique<Hadamard>(p, input.values);
     },
 };
 

@@ -131,8 +131,8 @@ const StageDescriptor kMask{
                "randomness, and scales it at the decoder; as a structure, trains only such a subset of each tensor",
     .source = "Konečný et al. 2016, arXiv 1610.05492, section 2 (random mask) and section 3 (subsampling)",
     .parameters = kParameters,
-    .make_transform = [](const Parameters& p, std::size_t n) -> std::unique_ptr<Transform> {
-      return std::make_unique<Mask>(p, n);
+    .make_transform = [](const Parameters& p, const InputShape& input) -> std::unique_ptr<Transform> {
+      return std::make_unique<Mask>(p, input.values);
     },
     .make_family = [](const Parameters& p, const Layout& layout) -> std::unique_ptr<Family> {
       return std::make_unique<MaskFamily>(p, layout);

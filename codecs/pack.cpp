@@ -7,8 +7,8 @@ namespace {
 
 class Pack final : public Coder {
  public:
-  std::size_t max_bytes(std::size_t symbols, std::uint64_t alphabet_size) const noexcept override {
-    return kernels::packed_bytes(symbols, symbol_bits(alphabet_size));
+  std::size_t max_bytes(std::size_t symbols, const Quantizer& quantizer) const noexcept override {
+    return kernels::packed_bytes(symbols, symbol_bits(quantizer.alphabet_size()));
   }
   bool fixed_size() const noexcept override { return true; }
 

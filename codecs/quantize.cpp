@@ -117,8 +117,8 @@ const StageDescriptor kQuantize{
     .source = "Konečný et al. 2016, arXiv 1610.05492, section 3 (probabilistic quantization); Suresh et al. 2017, arXiv "
               "1611.00429, section 2",
     .parameters = kParameters,
-    .make_quantizer = [](const Parameters& p, std::size_t n) -> std::unique_ptr<Quantizer> {
-      return std::make_unique<Quantize>(p, n);
+    .make_quantizer = [](const Parameters& p, const InputShape& input) -> std::unique_ptr<Quantizer> {
+      return std::make_unique<Quantize>(p, input.values);
     },
 };
 

@@ -24,8 +24,8 @@ class Zstd final : public Coder {
  public:
   explicit Zstd(const Parameters& parameters) : level_(static_cast<int>(parameters.integer("level"))) {}
 
-  std::size_t max_bytes(std::size_t symbols, std::uint64_t alphabet_size) const noexcept override {
-    return ZSTD_compressBound(kernels::packed_bytes(symbols, symbol_bits(alphabet_size)));
+  std::size_t max_bytes(std::size_t symbols, const Quantizer& quantizer) const noexcept override {
+    return ZSTD_compressBound(kernels::packed_bytes(symbols, symbol_bits(quantizer.alphabet_size())));
   }
   bool fixed_size() const noexcept override { return false; }
 

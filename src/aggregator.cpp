@@ -59,7 +59,12 @@ void Aggregator::add(std::span<const std::byte> frame, const Contribution& from)
   if (from.weight > s.limits.max_weight)
     throw Error(Errc::kTooLarge, "weight " + std::to_string(from.weight) + " of client " + std::to_string(from.client) +
                                      " is over the limit of " + std::to_string(s.limits.max_weight));
-  unpack(s.impl(), frame, {s.context.seed, s.context.round, from.client}, s.workspace, s.unpacked);
+  if (from.cohort_index >= s.context.cohort_size)
+    throw Error(Errc::kBadArgument, "client " + std::to_string(from.client) + " has place " +
+                                        std::to_string(from.cohort_index) + " in a cohort of " +
+                                        std::to_string(s.context.cohort_size) + "; places are numbered from 0");
+  unpack(s.impl(), frame, {s.context.seed, s.context.round, from.client, {from.cohort_index, s.context.cohort_size}},
+         s.workspace, s.unpacked);
   if (!(s.unpacked.max_abs <= s.limits.max_abs))
     throw Error(Errc::kTooLarge, "client " + std::to_string(from.client) + " sends a magnitude of up to " +
                                      std::to_string(s.unpacked.max_abs) + ", over the limit of " +
@@ -101,7 +106,7 @@ std::vector<float> Aggregator::mean() const {
   Workspace workspace;
   workspace.reserve(s.impl().workspace_bytes());
   std::vector<float> update(s.codec.elements());
-  s.impl().finish({s.context.seed, s.context.round, 0}, workspace, scaled, update);
+  s.impl().finish({s.context.seed, s.context.round, 0, {0, s.context.cohort_size}}, workspace, scaled, update);
   return update;
 }
 

@@ -6,12 +6,23 @@
 
 namespace fewbits {
 
-Chain::Chain(const Plan::Rule& rule, std::uint32_t group, std::size_t elements)
-    : group_(group), elements_(elements), values_(elements), sum_size_(elements), shared_(0) {
+namespace {
+
+std::size_t elements_of(std::span<const Tensor> tensors) {
+  std::size_t elements = 0;
+  for (const Tensor& tensor : tensors) elements += tensor.elements();
+  return elements;
+}
+
+}  // namespace
+
+Chain::Chain(const Plan::Rule& rule, std::uint32_t group, std::span<const Tensor> tensors)
+    : group_(group), elements_(elements_of(tensors)), values_(elements_), sum_size_(elements_), shared_(0) {
   std::size_t stage_bytes = 0;    // the most that one stage takes
   std::size_t vector_bytes = 0;   // of what lies between the stages, at 8 bytes a value
   for (const auto& stage : rule.transforms) {
-    auto transform = stage.descriptor->make_transform(stage.parameters, values_);
+    auto transform = stage.descriptor->make_transform(stage.parameters, {values_, tensors});
+    if (!transform->keeps_tensors()) tensors = {};
     values_ = transform->outputs();
     max_bytes_ += transform->max_side_bytes();
     stage_bytes = std::max(stage_bytes, transform->workspace_bytes());
@@ -23,20 +34,34 @@ Chain::Chain(const Plan::Rule& rule, std::uint32_t group, std::size_t elements)
     transforms_.push_back(std::move(transform));
   }
   no_sides_.resize(shared_);
-  quantizer_ = rule.quantizer.descriptor->make_quantizer(rule.quantizer.parameters, values_);
+  quantizer_ = rule.quantizer.descriptor->make_quantizer(rule.quantizer.parameters, {values_, tensors});
   coder_ = rule.coder.descriptor->make_coder(rule.coder.parameters);
-  max_bytes_ += quantizer_->max_side_bytes() + coder_->max_bytes(values_, quantizer_->alphabet_size());
-  stage_bytes = std::max({stage_bytes, quantizer_->workspace_bytes(), coder_->workspace_bytes()});
+  if (quantizer_->knows_distribution() && !coder_->takes_distribution())
+    throw Error(Errc::kBadPlan, "'" + std::string(rule.quantizer.descriptor->name) + "' cannot be coded by '" +
+                                    std::string(rule.coder.descriptor->name) + "', which gives each symbol the same bits; " +
+                                    "it is followed by '" +
+                                    std::string(rule.quantizer.descriptor->default_coder(rule.quantizer.parameters)) + "'", 0);
+  max_bytes_ += quantizer_->max_side_bytes() + coder_->max_bytes(values_, *quantizer_);
+  stage_bytes = std::max(stage_bytes, quantizer_->workspace_bytes() + coder_->workspace_bytes() +
+                                          coder_->scratch_bytes(values_, *quantizer_));
   workspace_bytes_ = stage_bytes + vector_bytes + Workspace::bytes_for<std::int32_t>(values_) +
                      Workspace::bytes_for<std::uint16_t>(values_);
 }
 
 StageContext Chain::context(const Context& keys, std::size_t stage, Workspace& workspace) const noexcept {
-  return {keys, group_, static_cast<std::uint32_t>(stage), &workspace};
+  return {.keys = keys, .group = group_, .stage = static_cast<std::uint32_t>(stage), .workspace = &workspace};
 }
 
 SymbolModel Chain::model(const Context& keys, Workspace& workspace, std::span<const std::byte> side) const noexcept {
-  SymbolModel model{quantizer_->alphabet_size(), {}, quantizer_->context_count()};
+  SymbolModel model;
+  model.size = quantizer_->alphabet_size();
+  model.context_count = quantizer_->context_count();
+  if (quantizer_->knows_distribution()) {
+    model.known = quantizer_.get();
+    model.quantizer_context = context(keys, transforms_.size(), workspace);
+    model.quantizer_side = side;
+    return model;
+  }
   if (model.context_count > 1) {
     const auto classes = workspace.take<std::uint16_t>(values_);
     quantizer_->contexts(context(keys, transforms_.size(), workspace), side, classes);
@@ -45,20 +70,28 @@ SymbolModel Chain::model(const Context& keys, Workspace& workspace, std::span<co
   return model;
 }
 
-void Chain::encode(const Context& keys, Workspace& workspace, std::span<const float> x, ByteWriter& out) const {
+void Chain::encode(const Context& keys, Workspace& workspace, std::span<const float> x, const EncodeOptions& options,
+                   ByteWriter& out) const {
   const Workspace::Scope scope(workspace);
+  const std::size_t start = out.written().size();
+  const auto encoding = [&](std::size_t stage) {
+    StageContext own = context(keys, stage, workspace);
+    own.bytes_before = options.bytes_before + out.written().size() - start;
+    if (!options.memory.empty()) own.memory = &options.memory[stage];
+    return own;
+  };
   for (std::size_t stage = 0; stage < transforms_.size(); ++stage) {
     const auto y = workspace.take<float>(transforms_[stage]->outputs());
-    transforms_[stage]->forward(context(keys, stage, workspace), x, y, out);
+    transforms_[stage]->forward(encoding(stage), x, y, out);
     if (!kernels::all_finite(y))
       throw Error(Errc::kNotFinite, "the update is so large that a transform of it overflows float32; scale it down");
     x = y;
   }
   const auto symbols = workspace.take<std::int32_t>(values_);
   const std::size_t side_start = out.written().size();
-  quantizer_->quantize(context(keys, transforms_.size(), workspace), x, symbols, out);
+  quantizer_->quantize(encoding(transforms_.size()), x, symbols, out);
   const SymbolModel known = model(keys, workspace, out.written().subspan(side_start));
-  coder_->encode(context(keys, transforms_.size() + 1, workspace), symbols, known, out);
+  coder_->encode(encoding(transforms_.size() + 1), symbols, known, out);
 }
 
 void Chain::unpack(const Context& keys, Workspace& workspace, ByteReader& in, std::span<std::int32_t> symbols,

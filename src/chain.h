@@ -12,7 +12,8 @@ namespace fewbits {
 // a section is added to a sum.
 class Chain {
  public:
-  Chain(const Plan::Rule& rule, std::uint32_t group, std::size_t elements);
+  // `tensors` are the rule's, in the order of their coordinates. Throws kBadPlan where the stages cannot work together.
+  Chain(const Plan::Rule& rule, std::uint32_t group, std::span<const Tensor> tensors);
 
   std::size_t elements() const noexcept { return elements_; }
   std::size_t values() const noexcept { return values_; }         // behind all transforms
@@ -20,8 +21,18 @@ class Chain {
   std::size_t workspace_bytes() const noexcept { return workspace_bytes_; }
   std::size_t max_bytes() const noexcept { return max_bytes_; }
 
+  std::size_t stages() const noexcept { return transforms_.size() + 2; }
+
+  // What an encoding has beside the values: bytes of the frame that are charged to this section although others write
+  // them, and what the stages remember (shape [stages()], or none).
+  struct EncodeOptions {
+    std::size_t bytes_before = 0;
+    std::span<std::vector<float>> memory = {};
+  };
+
   // Appends a section. `x` (shape [elements]) is finite.
-  void encode(const Context& keys, Workspace& workspace, std::span<const float> x, ByteWriter& out) const;
+  void encode(const Context& keys, Workspace& workspace, std::span<const float> x, const EncodeOptions& options,
+              ByteWriter& out) const;
 
   // A section that has been checked whole. It points into the frame, and into the caller's buffer of symbols.
   struct Unpacked {

@@ -16,6 +16,8 @@ std::unique_ptr<Family> make_family(const Plan& plan, const Layout& layout) {
   return plan.family ? plan.family->descriptor->make_family(plan.family->parameters, layout) : nullptr;
 }
 
+constexpr std::uint8_t kEncoderMagic = 0xFA;
+constexpr std::uint8_t kEncoderVersion = 1;
 
 }  // namespace
 
@@ -42,8 +44,7 @@ void Codec::Impl::make_groups() {
   max_frame_size_ = kMaxHeaderBytes;
   for (std::size_t rule = 0; rule < plan_.rules.size(); ++rule) {
     std::vector<Group::Range> ranges;
-    std::size_t elements = 0;
-    std::size_t count = 0;
+    std::vector<Tensor> chosen;
     for (std::size_t t = 0; t < tensors.size(); ++t) {
       const std::size_t length = tensors[t].elements();
       if (rule_of[t] != rule || length == 0) continue;
@@ -52,16 +53,15 @@ void Codec::Impl::make_groups() {
         ranges.back().length += length;
       else
         ranges.push_back({offset, length});
-      elements += length;
-      ++count;
+      chosen.push_back(tensors[t]);
     }
-    if (elements == 0) continue;
-    groups_.push_back({rule, count, std::move(ranges),
-                       Chain(plan_.rules[rule], static_cast<std::uint32_t>(rule), elements), sum_size_});
+    if (chosen.empty()) continue;
+    groups_.push_back({rule, chosen.size(), std::move(ranges),
+                       Chain(plan_.rules[rule], static_cast<std::uint32_t>(rule), chosen), sum_size_});
     const Chain& chain = groups_.back().chain;
     sum_size_ += chain.sum_size();
     symbols_ += chain.values();
-    gathered = std::max(gathered, elements);
+    gathered = std::max(gathered, chain.elements());
     chain_bytes = std::max(chain_bytes, chain.workspace_bytes());
     max_frame_size_ += chain.max_bytes();
   }
@@ -73,13 +73,22 @@ void Codec::Impl::make_groups() {
   workspace_bytes_ = Workspace::bytes_for<double>(gathered) + chain_bytes;
 }
 
-void Codec::Impl::encode(std::span<const float> update, const Context& context, Workspace& workspace,
+Codec::Impl::Memory Codec::Impl::make_memory() const {
+  std::size_t stages = 0;
+  for (const Group& group : groups_) stages += group.chain.stages();
+  return Memory(stages);
+}
+
+void Codec::Impl::encode(std::span<const float> update, const Context& context, Workspace& workspace, Memory& memory,
                          std::vector<std::byte>& out) const {
   if (update.size() != coded_layout().elements())
     throw Error(Errc::kBadArgument, "the update has " + std::to_string(update.size()) + " values, the codec codes " +
                                         std::to_string(coded_layout().elements()));
   if (context.round > kMaxRound)
     throw Error(Errc::kBadArgument, "round " + std::to_string(context.round) + " is over " + std::to_string(kMaxRound));
+  if (context.cohort.index >= context.cohort.size)
+    throw Error(Errc::kBadArgument, "place " + std::to_string(context.cohort.index) + " in a cohort of " +
+                                        std::to_string(context.cohort.size) + "; places are numbered from 0");
   if (!kernels::all_finite(update)) {
     const auto bad = std::ranges::find_if(update, [](float v) { return !std::isfinite(v); });
     throw Error(Errc::kNotFinite, "the update has " + std::to_string(*bad) + " at coordinate " +
@@ -88,6 +97,7 @@ void Codec::Impl::encode(std::span<const float> update, const Context& context, 
   workspace.reserve(workspace_bytes_);
   FrameWriter frame(out, fingerprint_, context, groups_.size());
   ByteWriter writer(out);
+  std::span<std::vector<float>> remembered = memory;
   for (const Group& group : groups_) {
     const Workspace::Scope scope(workspace);
     std::span<const float> x;
@@ -100,7 +110,11 @@ void Codec::Impl::encode(std::span<const float> update, const Context& context, 
       x = gathered;
     }
     frame.begin_section();
-    group.chain.encode(context, workspace, x, writer);
+    // The header and the table of sections are charged to the first one.
+    const std::size_t bytes_before = &group == groups_.data() ? out.size() + groups_.size() - 1 : 0;
+    const auto own = remembered.empty() ? remembered : remembered.first(group.chain.stages());
+    group.chain.encode(context, workspace, x, {bytes_before, own}, writer);
+    remembered = remembered.subspan(own.size());
     frame.end_section();
   }
   frame.seal();
@@ -140,14 +154,15 @@ std::size_t Codec::max_frame_size() const noexcept { return impl_->max_frame_siz
 std::vector<std::byte> Codec::encode(std::span<const float> update, const Context& context) const {
   Workspace workspace;
   std::vector<std::byte> frame;
-  impl_->encode(update, context, workspace, frame);
+  Impl::Memory nothing;
+  impl_->encode(update, context, workspace, nothing, frame);
   return frame;
 }
 
 std::vector<float> Codec::decode(std::span<const std::byte> frame, const RunContext& context) const {
   Workspace workspace;
   UnpackedFrame unpacked;
-  unpack(*impl_, frame, {context.seed, std::nullopt, std::nullopt}, workspace, unpacked);
+  unpack(*impl_, frame, {context.seed, std::nullopt, std::nullopt, context.cohort}, workspace, unpacked);
   std::vector<double> sum(impl_->sum_size());
   unpacked.accumulate(*impl_, workspace, 1.0, sum);
   std::vector<float> update(elements());
@@ -188,9 +203,11 @@ struct Encoder::State {
   Codec codec;
   Workspace workspace;
   std::vector<std::byte> frame;
+  Codec::Impl::Memory memory;
 };
 
-Encoder::Encoder(Codec codec) : state_(new State{std::move(codec), {}, {}}) {
+Encoder::Encoder(Codec codec) : state_(new State{std::move(codec), {}, {}, {}}) {
+  state_->memory = state_->codec.impl().make_memory();
   state_->workspace.reserve(state_->codec.impl().workspace_bytes());
   state_->frame.reserve(state_->codec.max_frame_size());
 }
@@ -199,8 +216,49 @@ Encoder::Encoder(Encoder&&) noexcept = default;
 Encoder& Encoder::operator=(Encoder&&) noexcept = default;
 
 std::span<const std::byte> Encoder::encode(std::span<const float> update, const Context& context) {
-  state_->codec.impl().encode(update, context, state_->workspace, state_->frame);
+  state_->codec.impl().encode(update, context, state_->workspace, state_->memory, state_->frame);
   return state_->frame;
+}
+
+std::vector<std::byte> Encoder::save() const {
+  std::vector<std::byte> bytes;
+  ByteWriter writer(bytes);
+  writer.u8(kEncoderMagic);
+  writer.u8(kEncoderVersion);
+  writer.u64(state_->codec.fingerprint());
+  for (const std::vector<float>& values : state_->memory) {
+    writer.varint(values.size());
+    writer.bytes(std::as_bytes(std::span(values)));
+  }
+  writer.u64(kernels::hash64(writer.written(), 0));
+  return bytes;
+}
+
+void Encoder::restore(std::span<const std::byte> bytes) {
+  constexpr std::size_t kHashBytes = 8;
+  ByteReader reader(bytes);
+  if (reader.u8() != kEncoderMagic) throw Error(Errc::kNotAFrame, "no encoder's state: the first byte is not 250", 0);
+  if (const unsigned version = reader.u8(); version != kEncoderVersion)
+    throw Error(Errc::kUnknownVersion, "version " + std::to_string(version) + " of an encoder's state is unknown", 1);
+  if (bytes.size() < kHashBytes) throw Error(Errc::kTruncated, "the encoder's state ends in its header", bytes.size());
+  if (ByteReader(bytes.last(kHashBytes)).u64() != kernels::hash64(bytes.first(bytes.size() - kHashBytes), 0))
+    throw Error(Errc::kChecksumMismatch, "the encoder's state is damaged", bytes.size() - kHashBytes);
+  if (reader.u64() != state_->codec.fingerprint())
+    throw Error(Errc::kWrongPlan, "the encoder's state is that of another plan or layout than '" + state_->codec.plan() + "'");
+  Codec::Impl::Memory memory = state_->codec.impl().make_memory();
+  for (std::vector<float>& values : memory) {
+    const std::uint64_t count = reader.varint();
+    if (count > reader.remaining() / sizeof(float))
+      throw Error(Errc::kTruncated, std::to_string(count) + " values are claimed in " +
+                                        std::to_string(reader.remaining()) + " bytes", reader.offset());
+    values.resize(static_cast<std::size_t>(count));
+    const auto data = reader.bytes(values.size() * sizeof(float));
+    if (!data.empty()) std::memcpy(values.data(), data.data(), data.size());
+    if (!kernels::all_finite(values)) reader.malformed("a value is NaN or infinite");
+  }
+  reader.bytes(kHashBytes);
+  reader.expect_end();
+  state_->memory = std::move(memory);
 }
 
 }  // namespace fewbits

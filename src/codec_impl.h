@@ -41,7 +41,11 @@ class Codec::Impl {
   std::size_t workspace_bytes() const noexcept { return workspace_bytes_; }   // of encoding, and of decoding
   std::size_t max_frame_size() const noexcept { return max_frame_size_; }
 
-  void encode(std::span<const float> update, const Context& context, Workspace& workspace,
+  // What the stages of an encoder remember: a vector for each stage of each group; or none, where nothing is kept.
+  using Memory = std::vector<std::vector<float>>;
+  Memory make_memory() const;
+
+  void encode(std::span<const float> update, const Context& context, Workspace& workspace, Memory& memory,
               std::vector<std::byte>& out) const;
 
   // update (shape [elements]) = the update that `sum` (shape [sum_size]) stands for; `sum` is used up.

@@ -32,6 +32,17 @@ bool any_choice(std::string_view choices, Visit visit) {
   }
 }
 
+// Whether `value` is `choice`, in which N stands for a number without leading zeros.
+bool is_choice(std::string_view choice, std::string_view value) {
+  if (!choice.ends_with(":N")) return choice == value;
+  choice.remove_suffix(1);
+  if (!value.starts_with(choice)) return false;
+  value.remove_prefix(choice.size());
+  std::uint32_t number = 0;
+  const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
+  return error == std::errc{} && end == value.data() + value.size() && number >= 1 && number <= 1u << 24 && value[0] != '0';
+}
+
 std::string names_of(std::span<const ParameterSpec> specs) {
   std::string all;
   for (const auto& spec : specs) all += (all.empty() ? "" : ", ") + std::string(spec.name);
@@ -89,6 +100,7 @@ Parameters::Parameters(std::string_view stage, std::span<const ParameterSpec> sp
   for (std::size_t i = 0; i < specs.size(); ++i) {
     const ParameterSpec& spec = specs[i];
     std::string_view value = given[i].empty() ? spec.default_value : given[i];
+    if (value.empty() && spec.optional) continue;
     if (value.empty())
       fail("'" + std::string(stage) + "' needs " + std::string(spec.name) + "=" + spec.range(), text.size());
     const auto refuse = [&] {
@@ -96,7 +108,7 @@ Parameters::Parameters(std::string_view stage, std::span<const ParameterSpec> sp
     };
     Value parsed{&spec, std::string(value), 0};
     if (spec.type == ParameterType::kChoice) {
-      if (!any_choice(spec.choices, [&](std::string_view choice) { return choice == value; })) refuse();
+      if (!any_choice(spec.choices, [&](std::string_view choice) { return is_choice(choice, value); })) refuse();
     } else {
       const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), parsed.number);
       if (error != std::errc{} || end != value.data() + value.size() || !in_range(spec, parsed.number)) refuse();
@@ -111,6 +123,10 @@ const Parameters::Value& Parameters::find(std::string_view name) const {
   const auto value = std::ranges::find(values_, name, [](const Value& v) { return v.spec->name; });
   FEWBITS_DCHECK(value != values_.end());
   return *value;
+}
+
+bool Parameters::has(std::string_view name) const {
+  return std::ranges::any_of(values_, [&](const Value& v) { return v.spec->name == name; });
 }
 
 std::int64_t Parameters::integer(std::string_view name) const { return static_cast<std::int64_t>(find(name).number); }

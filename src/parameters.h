@@ -18,10 +18,11 @@ struct ParameterSpec {
   double min = 0;                       // of numbers; excluded where min_excluded
   double max = 0;
   bool min_excluded = false;
-  std::string_view choices = {};        // "round|client"
+  std::string_view choices = {};        // "round|client"; N in "block:N" stands for a number, 1..2^24
   std::string_view default_value = {};  // empty: must be given
   std::string_view summary = {};
   bool rate_wish = false;               // steers the encoder only, so it is left out of the fingerprint
+  bool optional = false;                // may be left out; it has no default
 
   std::string range() const;            // "1..8", "(0, 1]", "round|client"
   std::string_view type_name() const noexcept;
@@ -34,6 +35,7 @@ class Parameters {
   // `text` is what follows the first colon: "key=value,key=value". `stage` is named in messages.
   Parameters(std::string_view stage, std::span<const ParameterSpec> specs, std::string_view text);
 
+  bool has(std::string_view name) const;   // of an optional one
   std::int64_t integer(std::string_view name) const;
   double number(std::string_view name) const;
   std::string_view choice(std::string_view name) const;

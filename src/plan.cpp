@@ -68,9 +68,11 @@ Plan::Stage parse_stage(Piece piece, const char* wanted, Role role) {
     fail("parameters must follow the colon after '" + std::string(name.text) + "'", piece.position + colon + 1);
   const Piece arguments = colon == std::string_view::npos ? piece.sub(piece.text.size()) : piece.sub(colon + 1);
   try {
-    return {stage, Parameters(stage->name, stage->parameters, arguments.text)};
+    Parameters parameters(stage->name, stage->parameters, arguments.text);
+    if (stage->check_parameters) stage->check_parameters(parameters);
+    return {stage, std::move(parameters)};
   } catch (const Error& error) {
-    fail(error.what(), arguments.position + error.offset());
+    fail(error.what(), arguments.position + (error.offset() == Error::kNoOffset ? 0 : error.offset()));
   }
 }
 
@@ -103,7 +105,8 @@ Plan::Rule parse_chain(Piece piece, std::string pattern) {
   }
   if (!quantizer)
     fail("a quantizer is missing; append one of " + stages_with(is_quantizer), piece.position + piece.text.size());
-  if (!coder) coder.emplace(parse_stage({"pack", 0}, "a coder", is_coder));
+  if (!coder)
+    coder.emplace(parse_stage({quantizer->descriptor->default_coder(quantizer->parameters), 0}, "a coder", is_coder));
   return {std::move(pattern), std::move(transforms), std::move(*quantizer), std::move(*coder)};
 }
 

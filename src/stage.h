@@ -12,6 +12,7 @@
 
 #include "fewbits/codec.h"
 #include "kernels/random.h"
+#include "kernels/rans.h"
 #include "parameters.h"
 #include "wire.h"
 #include "workspace.h"
@@ -31,12 +32,20 @@ struct StageContext {
   std::uint32_t group = 0;   // rule of the plan
   std::uint32_t stage = 0;   // position in the chain
   Workspace* workspace = nullptr;
+  std::size_t bytes_before = 0;          // of the frame, charged to this section, before the stage writes; encoding only
+  std::vector<float>* memory = nullptr;  // kept by an Encoder from frame to frame, empty at first; encoding only, may be null
 
   // Key of a stream of the shared randomness: of this client's own, or the same for all clients of the round.
   std::uint64_t key(bool per_client, Purpose purpose) const noexcept {
     return stream_key({keys.seed, keys.round, per_client, per_client ? keys.client : 0, group, stage,
                        static_cast<std::uint64_t>(purpose)});
   }
+};
+
+// What comes into a stage: how many values and, where they are still the coordinates of tensors one after the other, which.
+struct InputShape {
+  std::size_t values = 0;
+  std::span<const Tensor> tensors = {};   // their elements add up to `values`; none behind a transform that mixes them
 };
 
 // What is known of the values that come into a stage, before any are seen.
@@ -71,6 +80,9 @@ class Transform : public Stage {
   // The same map for all clients of a round, so that sums can be kept behind it.
   virtual bool shared() const noexcept = 0;
 
+  // outputs() = inputs, and output i still belongs to the coordinate i.
+  virtual bool keeps_tensors() const noexcept { return false; }
+
   virtual InputTraits output_traits(const InputTraits& input) const = 0;
 
   // The most bytes of side values that `forward` writes.
@@ -88,12 +100,18 @@ class Transform : public Stage {
                            std::span<double> x) const noexcept = 0;
 };
 
+class Quantizer;
+
 // What both ends know of symbols before they are coded.
 struct SymbolModel {
   std::uint64_t size = 0;   // a symbol is in [0, size) as an unsigned 32-bit number; at most 2^32
   // The class of each symbol, below context_count, where the model knows one: symbols of one class are alike.
-  std::span<const std::uint16_t> contexts;
+  std::span<const std::uint16_t> contexts = {};
   std::uint32_t context_count = 1;
+  // Set where the quantizer knows how each symbol is distributed: a range coder lets it write and read them.
+  const Quantizer* known = nullptr;
+  StageContext quantizer_context = {};
+  std::span<const std::byte> quantizer_side = {};
 };
 
 // Bits of a symbol of an alphabet where all have the same number.
@@ -119,6 +137,17 @@ class Quantizer : public Stage {
   virtual std::uint32_t context_count() const noexcept { return 1; }
   virtual void contexts(const StageContext&, std::span<const std::byte> /*side*/, std::span<std::uint16_t>) const noexcept {}
 
+  // Whether each symbol's distribution is known from the side values and the symbols before it. Then the symbols go
+  // through `write_symbols` and `read_symbols`, behind a coder that has a range coder, and only behind such a one.
+  virtual bool knows_distribution() const noexcept { return false; }
+  // The most bits that all symbols together take there, but for the coder's states.
+  virtual std::size_t max_symbol_bits() const noexcept { return 0; }
+  // From the last symbol to the first.
+  virtual void write_symbols(const StageContext&, std::span<const std::byte> /*side*/,
+                             std::span<const std::int32_t> /*symbols*/, RansWriter&) const {}
+  virtual void read_symbols(const StageContext&, std::span<const std::byte> /*side*/, RansReader&,
+                            std::span<std::int32_t> /*symbols*/) const {}
+
   // Reads what `quantize` wrote beside the symbols and refuses what it cannot have written.
   virtual void check_side(ByteReader&) const {}
 
@@ -134,8 +163,13 @@ class Quantizer : public Stage {
 // symbols ↔ bytes, lossless. The coder is the last of its section and owns the section's remaining bytes.
 class Coder : public Stage {
  public:
-  virtual std::size_t max_bytes(std::size_t symbols, std::uint64_t alphabet_size) const noexcept = 0;
+  virtual std::size_t max_bytes(std::size_t symbols, const Quantizer& quantizer) const noexcept = 0;
   virtual bool fixed_size() const noexcept = 0;
+
+  // The coder has a range coder, which a quantizer that knows its symbols' distribution can drive.
+  virtual bool takes_distribution() const noexcept { return false; }
+  // Beside workspace_bytes(): scratch that depends on what is coded.
+  virtual std::size_t scratch_bytes(std::size_t /*symbols*/, const Quantizer&) const noexcept { return 0; }
 
   virtual void encode(const StageContext& context, std::span<const std::int32_t> symbols, const SymbolModel& model,
                       ByteWriter& out) const = 0;
@@ -171,10 +205,14 @@ struct StageDescriptor {
   std::string_view summary;
   std::string_view source;
   std::span<const ParameterSpec> parameters;
-  std::unique_ptr<Transform> (*make_transform)(const Parameters&, std::size_t inputs) = nullptr;
-  std::unique_ptr<Quantizer> (*make_quantizer)(const Parameters&, std::size_t values) = nullptr;
+  // Throws Error kBadPlan for parameters that do not go together.
+  void (*check_parameters)(const Parameters&) = nullptr;
+  std::unique_ptr<Transform> (*make_transform)(const Parameters&, const InputShape&) = nullptr;
+  std::unique_ptr<Quantizer> (*make_quantizer)(const Parameters&, const InputShape&) = nullptr;
   std::unique_ptr<Coder> (*make_coder)(const Parameters&) = nullptr;
   std::unique_ptr<Family> (*make_family)(const Parameters&, const Layout&) = nullptr;
+  // Of a quantizer: the coder that ends the chain where the plan names none.
+  std::string_view (*default_coder)(const Parameters&) = [](const Parameters&) -> std::string_view { return "pack"; };
 };
 
 }  // namespace fewbits

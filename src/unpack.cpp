@@ -26,7 +26,7 @@ void unpack(const Codec::Impl& codec, std::span<const std::byte> frame, const Ex
     throw Error(Errc::kMalformed, "the frame has " + std::to_string(out.info.sections.size()) +
                                       " sections, its plan makes " + std::to_string(sections), out.info.header_bytes);
 
-  out.keys = {expected.seed, out.info.round, out.info.client};
+  out.keys = {expected.seed, out.info.round, out.info.client, expected.cohort};
   out.sections.resize(groups.size());
   out.symbols.resize(codec.symbols());
   out.max_abs = 0;

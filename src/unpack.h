@@ -27,6 +27,7 @@ struct Expected {
   std::uint64_t seed = 0;
   std::optional<std::uint32_t> round;
   std::optional<std::uint64_t> client;
+  Cohort cohort = {};
 };
 
 // The one function that parses frames. Claims are compared with the codec's own sizes before anything is allocated.

@@ -20,11 +20,13 @@ struct Limits {
 struct RoundContext {
   std::uint64_t seed = 0;
   std::uint32_t round = 0;
+  std::uint32_t cohort_size = 1;   // clients that are asked, for stages that correlate them
 };
 
 struct Contribution {
   std::uint64_t client = 0;   // as the caller has authenticated it: a frame that names another is refused
   double weight = 1;          // positive; in federated averaging the number of examples
+  std::uint32_t cohort_index = 0;   // the client's place in the cohort, for stages that correlate its clients
 };
 
 // The weighted mean of the updates of one round, frame by frame. Memory: 8 bytes a coordinate for the sum, scratch for

@@ -3,12 +3,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "fewbits/description.h"
 #include "fewbits/error.h"
 #include "fewbits/export.h"
 #include "fewbits/layout.h"
@@ -18,52 +18,26 @@ namespace fewbits {
 // Rounds are numbered below this, so that a frame's header stays small.
 inline constexpr std::uint32_t kMaxRound = (1u << 28) - 1;
 
+// A client's place among those that the server asks in a round. Only stages that correlate the clients of a round use it
+// (`permk`, `dither:correlated=1`); it is not sent, so client and server must agree on it.
+struct Cohort {
+  std::uint32_t index = 0;   // below size, different for each client of the round
+  std::uint32_t size = 1;
+};
+
 // What the shared randomness of one frame is keyed by. Client and server must agree on it; nothing of it but round and
 // client is sent. The generator is not cryptographic: a seed is no secret and hides nothing.
 struct Context {
   std::uint64_t seed = 0;
   std::uint32_t round = 0;   // at most kMaxRound
   std::uint64_t client = 0;
+  Cohort cohort = {};
 };
 
 // The randomness of a whole run; round and client are read from the frame.
 struct RunContext {
   std::uint64_t seed = 0;
-};
-
-enum class Unbiased {
-  kAlways,          // E[decode(encode(x))] = x for every x, over the shared randomness
-  kOverRotations,   // only where a random rotation of its own precedes it in every client
-  kNo,
-};
-
-// What a plan promises of the coordinates of one rule, before anything is coded.
-struct GroupDescription {
-  std::string rule;             // the pattern that chose the tensors, "*" where there is one rule
-  std::string stages;           // canonical text, defaults and the coder spelled out
-  std::size_t tensors = 0;
-  std::size_t coordinates = 0;  // of the update
-  std::size_t values = 0;       // coded ones: fewer after a mask
-  Unbiased unbiased = Unbiased::kNo;
-  std::optional<double> nmse_bound;   // E‖x̂ − x‖²/‖x‖² of one client is at most this, for every x
-  std::optional<double> norm_growth;  // ‖x̂‖/‖x‖ is at most this, for every x and draw
-  std::size_t max_bytes = 0;          // of its section of the frame
-  bool fixed_size = false;            // the section always has max_bytes
-  std::string sum_domain;             // where the aggregator keeps the sum: "update", or the shared transforms
-};
-
-struct Description {
-  std::string plan;               // canonical
-  std::string structure;          // the structured family, empty for none
-  std::size_t coordinates = 0;    // of the whole update
-  std::size_t parameters = 0;     // of what is encoded: fewer than coordinates in a structured family
-  Unbiased unbiased = Unbiased::kNo;
-  std::optional<double> nmse_bound;
-  std::optional<double> norm_growth;
-  std::size_t max_frame_bytes = 0;    // header included
-  bool fixed_size = false;            // but for the lengths of round and client in the header
-  double max_rate = 0;                // bits a coordinate of the update at max_frame_bytes
-  std::vector<GroupDescription> groups;
+  Cohort cohort = {};
 };
 
 // A plan compiled for a layout. Immutable, cheap to copy, safe to share between threads, clients and server.
@@ -106,7 +80,7 @@ class FEWBITS_API Codec {
   std::shared_ptr<const Impl> impl_;
 };
 
-// Encodes update after update without allocating. One a thread.
+// Encodes update after update without allocating. One a thread, and one a client where a stage of the plan remembers.
 class FEWBITS_API Encoder {
  public:
   explicit Encoder(Codec codec);
@@ -116,6 +90,11 @@ class FEWBITS_API Encoder {
 
   // As Codec::encode; the bytes stay valid until the next call.
   std::span<const std::byte> encode(std::span<const float> update, const Context& context);
+
+  // What stages remember from frame to frame (the warm start of `lowrank`), as bytes. It makes frames better, never
+  // different to decode. `restore` throws kWrongPlan for the bytes of another codec, and Error for damaged ones.
+  std::vector<std::byte> save() const;
+  void restore(std::span<const std::byte> bytes);
 
  private:
   struct State;

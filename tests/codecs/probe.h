@@ -29,7 +29,7 @@ class Probe {
     std::size_t scratch = codec.impl().workspace_bytes();
     sizes_.push_back(size);
     for (const auto& stage : rule_.transforms) {
-      transforms_.push_back(stage.descriptor->make_transform(stage.parameters, size));
+      transforms_.push_back(stage.descriptor->make_transform(stage.parameters, {size}));
       size = transforms_.back()->outputs();
       sizes_.push_back(size);
       scratch += transforms_.back()->workspace_bytes();

@@ -131,11 +131,11 @@ std::vector<std::size_t> symbol_offsets(const Codec& codec, const FrameInfo& inf
     std::size_t values = group.chain.elements();
     offsets.push_back(info.sections[g].offset);
     for (const auto& stage : rule.transforms) {
-      const auto transform = stage.descriptor->make_transform(stage.parameters, values);
+      const auto transform = stage.descriptor->make_transform(stage.parameters, {values});
       offsets.back() += transform->max_side_bytes();
       values = transform->outputs();
     }
-    offsets.back() += rule.quantizer.descriptor->make_quantizer(rule.quantizer.parameters, values)->max_side_bytes();
+    offsets.back() += rule.quantizer.descriptor->make_quantizer(rule.quantizer.parameters, {values})->max_side_bytes();
   }
   return offsets;
 }

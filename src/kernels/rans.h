@@ -1,0 +1,161 @@
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+
+#include "kernels/check.h"
+
+// Range asymmetric numeral systems (Duda 2013, arXiv 1311.2540) with interleaved states: 32-bit states in [2^16, 2^32),
+// probabilities of 15 bits, 16-bit words. docs/frame-format.md specifies the bytes.
+namespace fewbits {
+
+inline constexpr unsigned kRansBits = 15;
+inline constexpr std::uint32_t kRansTotal = 1u << kRansBits;
+inline constexpr std::uint32_t kRansLow = 1u << 16;   // the least state, and every lane's first
+inline constexpr std::size_t kMaxRansLanes = 32;
+
+// Where a symbol's interval begins among kRansTotal, and how long it is (at least 1).
+struct RansInterval {
+  std::uint32_t start = 0;
+  std::uint32_t frequency = 0;
+};
+
+// Takes the symbols from the last to the first, since they are decoded in the opposite order; fills `room` from its end.
+class RansWriter {
+ public:
+  // Words of room for symbols that take `bits` bits in all, beside the states.
+  static constexpr std::size_t words_for(std::size_t bits) noexcept { return bits / 16 + kMaxRansLanes; }
+
+  explicit RansWriter(std::span<std::uint16_t> room) noexcept : begin_(room.data()), end_(begin_ + room.size()), next_(end_) {}
+
+  // Before the first symbol. The number of lanes must be known to the reader.
+  void begin(unsigned lanes) noexcept {
+    FEWBITS_DCHECK(lanes >= 1 && lanes <= kMaxRansLanes);
+    lanes_ = lanes;
+    for (std::uint32_t& state : states_) state = kRansLow;
+  }
+
+  void put(unsigned lane, RansInterval symbol) noexcept {
+    FEWBITS_DCHECK(symbol.frequency != 0 && symbol.start + symbol.frequency <= kRansTotal);
+    std::uint32_t& state = states_[lane];
+    if (state >= static_cast<std::uint64_t>(symbol.frequency) << (32 - kRansBits)) {
+      FEWBITS_DCHECK(next_ != begin_);
+      *--next_ = static_cast<std::uint16_t>(state);
+      state >>= 16;
+    }
+    state = (state / symbol.frequency << kRansBits) + state % symbol.frequency + symbol.start;
+  }
+
+  // `count` ≤ 15 bits that are equally likely.
+  void put_bits(unsigned lane, std::uint32_t value, unsigned count) noexcept {
+    const unsigned shift = kRansBits - count;
+    put(lane, {value << shift, 1u << shift});
+  }
+
+  std::size_t bytes() const noexcept {
+    if (empty()) return 0;
+    return static_cast<std::size_t>(end_ - next_) * 2 + (short_state() ? 3 : 4 * lanes_);
+  }
+
+  // out has bytes() bytes.
+  void finish(std::span<std::byte> out) const noexcept {
+    if (empty()) return;
+    const std::size_t head = short_state() ? 3 : 4 * lanes_;
+    std::memcpy(out.data(), states_, head);
+    std::memcpy(out.data() + head, next_, out.size() - head);
+  }
+
+ private:
+  // Nothing was put that took room: no bytes at all.
+  bool empty() const noexcept {
+    if (next_ != end_) return false;
+    for (unsigned lane = 0; lane < lanes_; ++lane)
+      if (states_[lane] != kRansLow) return false;
+    return true;
+  }
+  // The one state of a small stream leaves out a top byte of zero; the parity of the length says so.
+  bool short_state() const noexcept { return lanes_ == 1 && states_[0] < 1u << 24; }
+
+  std::uint16_t* begin_;
+  std::uint16_t* end_;
+  std::uint16_t* next_;
+  unsigned lanes_ = 1;
+  std::uint32_t states_[kMaxRansLanes] = {};
+};
+
+// Reads what a RansWriter wrote, first symbol first. Bytes that are not such a stream give symbols all the same, and
+// `ok` is false at the end.
+class RansReader {
+ public:
+  explicit RansReader(std::span<const std::byte> bytes) noexcept : bytes_(bytes) {}
+
+  void begin(unsigned lanes) noexcept {
+    lanes_ = lanes;
+    for (std::uint32_t& state : states_) state = kRansLow;
+    if (bytes_.empty()) return;
+    const std::size_t head = lanes == 1 && bytes_.size() % 2 != 0 ? 3 : 4 * lanes;
+    if (bytes_.size() < head || (bytes_.size() - head) % 2 != 0) {
+      failed_ = true;
+      return;
+    }
+    states_[0] = 0;
+    std::memcpy(states_, bytes_.data(), head);
+    position_ = head;
+    bool fresh = head == bytes_.size();
+    for (unsigned lane = 0; lane < lanes; ++lane) {
+      failed_ = failed_ || states_[lane] < kRansLow;
+      fresh = fresh && states_[lane] == kRansLow;
+    }
+    failed_ = failed_ || fresh || (lanes == 1 && head == 4 && states_[0] < 1u << 24);
+  }
+
+  // Which symbol comes next: the one whose interval holds the slot, below kRansTotal.
+  std::uint32_t slot(unsigned lane) const noexcept { return states_[lane] & (kRansTotal - 1); }
+
+  // Leaves that symbol behind.
+  void advance(unsigned lane, RansInterval symbol) noexcept {
+    std::uint32_t& state = states_[lane];
+    state = symbol.frequency * (state >> kRansBits) + slot(lane) - symbol.start;
+    if (state >= kRansLow) return;
+    std::uint16_t word = 0;
+    if (bytes_.size() - position_ >= sizeof word) {
+      std::memcpy(&word, bytes_.data() + position_, sizeof word);
+      position_ += sizeof word;
+    } else {
+      failed_ = true;
+    }
+    state = state << 16 | word;
+  }
+
+  std::uint32_t bits(unsigned lane, unsigned count) noexcept {
+    const unsigned shift = kRansBits - count;
+    const std::uint32_t value = slot(lane) >> shift;
+    advance(lane, {value << shift, 1u << shift});
+    return value;
+  }
+
+  void fail() noexcept { failed_ = true; }
+
+  // Nothing was wrong so far: a long loop over bytes that are no stream may end early.
+  bool good() const noexcept { return !failed_; }
+
+  // After the last symbol: all bytes were used, and the states are back where a writer begins.
+  bool ok() const noexcept {
+    if (failed_ || position_ != bytes_.size()) return false;
+    for (unsigned lane = 0; lane < lanes_; ++lane)
+      if (states_[lane] != kRansLow) return false;
+    return true;
+  }
+
+ private:
+  std::span<const std::byte> bytes_;
+  std::size_t position_ = 0;
+  bool failed_ = false;
+  unsigned lanes_ = 1;
+  std::uint32_t states_[kMaxRansLanes] = {};
+};
+
+}  // namespace fewbits
