@@ -163,7 +163,7 @@ class TrainCommand {
     // All that can be wrong with the settings is found before the data is read.
     target_ = parse_target(settings_.target, target_is_automatic_);
     datasets::check_partition(settings_.partition);
-    federated::model_factory(settings_.model, 1, 2);
+    federated::check_model(settings_.model);
     for (PlanEntry& entry : settings_.plan_entries()) plans_.emplace_back().entry = std::move(entry);
 
     dataset_ = datasets::load_images(settings_.dataset, settings_.data);

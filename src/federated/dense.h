@@ -1,7 +1,8 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
+#include <cstdint>
+#include <span>
 #include <vector>
 
 #include "fewbits/federated/model.h"
@@ -10,6 +11,28 @@ namespace fewbits::federated {
 
 // Fully connected layers with ReLU between them and softmax cross-entropy at the end; no hidden layer is softmax
 // regression. Tensors "dense1.weight" [in, out], "dense1.bias" [out], "dense2.weight" and so on.
-std::unique_ptr<Model> make_dense(std::size_t features, const std::vector<std::size_t>& hidden, std::size_t classes);
+class Dense final : public Model {
+ public:
+  Dense(std::size_t features, const std::vector<std::size_t>& hidden, std::size_t classes);
+
+  const Layout& layout() const noexcept override { return layout_; }
+  void initialize(std::uint64_t seed, std::span<float> parameters) const override;
+  double loss_and_gradient(std::span<const float> parameters, const Examples& batch,
+                           std::span<float> gradient) override;
+  std::size_t correct(std::span<const float> parameters, const Examples& examples) override;
+
+  // The gradient by the examples too, shape [rows, features]: for layers below these.
+  double loss_and_gradients(std::span<const float> parameters, const Examples& batch, std::span<float> gradient,
+                            std::span<float> input_gradient);
+
+ private:
+  std::size_t layers() const { return widths_.size() - 1; }
+  void forward(std::span<const float> parameters, const Examples& batch);
+
+  std::vector<std::size_t> widths_;              // features, hidden layers, classes
+  Layout layout_;
+  std::vector<std::vector<float>> activations_;  // [rows, width] after each layer; entry 0 is not used
+  std::vector<std::vector<float>> gradients_;    // of the loss by what comes out of each layer before its ReLU
+};
 
 }  // namespace fewbits::federated

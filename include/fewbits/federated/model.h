@@ -41,8 +41,12 @@ class FEWBITS_API Model {
 
 using ModelFactory = std::function<std::unique_ptr<Model>()>;
 
-// Makes models by their text: one of models(). Throws kBadArgument for text that names none.
+// Makes models by their text: one of models(). Throws kBadArgument for text that names none, and for examples that the
+// model is not for.
 FEWBITS_API ModelFactory model_factory(std::string_view text, std::size_t features, std::size_t classes);
+
+// Throws kBadArgument for text that names no model, before the size of the examples is known.
+FEWBITS_API void check_model(std::string_view text);
 
 struct ModelInfo {
   std::string name;
