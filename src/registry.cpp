@@ -9,6 +9,7 @@
 #include "codecs/mask.h"
 #include "codecs/pack.h"
 #include "codecs/quantize.h"
+#include "codecs/rans.h"
 #include "codecs/zstd.h"
 #include "fewbits/stages.h"
 
@@ -18,7 +19,7 @@ namespace {
 // The list of stages, and the only place that names them. A stage is added by a line here; nothing registers itself,
 // since a static object in an archive is dropped by the linker when no one refers to it.
 constexpr std::array kStages = {
-    &kMask, &kHadamard, &kLowRank, &kQuantize, &kF32, &kF16, &kBf16, &kPack, &kZstd,
+    &kMask, &kHadamard, &kLowRank, &kQuantize, &kF32, &kF16, &kBf16, &kPack, &kZstd, &kRans,
 };
 
 }  // namespace

@@ -26,10 +26,14 @@ struct RansInterval {
 // Takes the symbols from the last to the first, since they are decoded in the opposite order; fills `room` from its end.
 class RansWriter {
  public:
-  // Words of room for symbols that take `bits` bits in all, beside the states.
-  static constexpr std::size_t words_for(std::size_t bits) noexcept { return bits / 16 + kMaxRansLanes; }
+  // Words of room for symbols that take `bits` bits in all, beside the states. A symbol of probability p in a lane's
+  // state x, in its interval's end, makes it up to log2(1 + p(1 − p)·2^15/x) bits longer than log2(1/p). While a lane
+  // grows to its next word that adds up to less than 1.4 bits, from x = 2p·2^15 on; so no 16 bits become 18.
+  static constexpr std::size_t words_for(std::size_t bits) noexcept { return bits / 16 + bits / 128 + kMaxRansLanes; }
+  // The most that those symbols and the states are together.
+  static constexpr std::size_t bytes_for(std::size_t bits) noexcept { return 2 * words_for(bits) + 4 * kMaxRansLanes; }
 
-  explicit RansWriter(std::span<std::uint16_t> room) noexcept : begin_(room.data()), end_(begin_ + room.size()), next_(end_) {}
+  explicit RansWriter(std::span<std::uint16_t> room) noexcept : begin_(room.data()), end_(begin_ + room.size()), next_(end_) { begin(1); }
 
   // Before the first symbol. The number of lanes must be known to the reader.
   void begin(unsigned lanes) noexcept {
@@ -90,7 +94,9 @@ class RansWriter {
 // `ok` is false at the end.
 class RansReader {
  public:
-  explicit RansReader(std::span<const std::byte> bytes) noexcept : bytes_(bytes) {}
+  explicit RansReader(std::span<const std::byte> bytes) noexcept : bytes_(bytes) {
+    for (std::uint32_t& state : states_) state = kRansLow;
+  }
 
   void begin(unsigned lanes) noexcept {
     lanes_ = lanes;
