@@ -97,6 +97,7 @@ void Aggregator::merge(const Aggregator& other) {
 std::size_t Aggregator::clients() const noexcept { return state_->clients.size(); }
 double Aggregator::total_weight() const noexcept { return state_->weight; }
 const Codec& Aggregator::codec() const noexcept { return state_->codec; }
+const RoundContext& Aggregator::context() const noexcept { return state_->context; }
 
 std::vector<float> Aggregator::mean() const {
   const State& s = *state_;

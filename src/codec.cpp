@@ -7,6 +7,7 @@
 #include "frame.h"
 #include "kernels/hash.h"
 #include "kernels/kernels.h"
+#include "saved_state.h"
 #include "unpack.h"
 
 namespace fewbits {
@@ -15,9 +16,6 @@ namespace {
 std::unique_ptr<Family> make_family(const Plan& plan, const Layout& layout) {
   return plan.family ? plan.family->descriptor->make_family(plan.family->parameters, layout) : nullptr;
 }
-
-constexpr std::uint8_t kEncoderMagic = 0xFA;
-constexpr std::uint8_t kEncoderVersion = 1;
 
 }  // namespace
 
@@ -221,42 +219,14 @@ std::span<const std::byte> Encoder::encode(std::span<const float> update, const 
 }
 
 std::vector<std::byte> Encoder::save() const {
-  std::vector<std::byte> bytes;
-  ByteWriter writer(bytes);
-  writer.u8(kEncoderMagic);
-  writer.u8(kEncoderVersion);
-  writer.u64(state_->codec.fingerprint());
-  for (const std::vector<float>& values : state_->memory) {
-    writer.varint(values.size());
-    writer.bytes(std::as_bytes(std::span(values)));
-  }
-  writer.u64(kernels::hash64(writer.written(), 0));
-  return bytes;
+  StateWriter writer(StateKind::kEncoder, state_->codec);
+  writer.memory(state_->memory);
+  return std::move(writer).seal();
 }
 
 void Encoder::restore(std::span<const std::byte> bytes) {
-  constexpr std::size_t kHashBytes = 8;
-  ByteReader reader(bytes);
-  if (reader.u8() != kEncoderMagic) throw Error(Errc::kNotAFrame, "no encoder's state: the first byte is not 250", 0);
-  if (const unsigned version = reader.u8(); version != kEncoderVersion)
-    throw Error(Errc::kUnknownVersion, "version " + std::to_string(version) + " of an encoder's state is unknown", 1);
-  if (bytes.size() < kHashBytes) throw Error(Errc::kTruncated, "the encoder's state ends in its header", bytes.size());
-  if (ByteReader(bytes.last(kHashBytes)).u64() != kernels::hash64(bytes.first(bytes.size() - kHashBytes), 0))
-    throw Error(Errc::kChecksumMismatch, "the encoder's state is damaged", bytes.size() - kHashBytes);
-  if (reader.u64() != state_->codec.fingerprint())
-    throw Error(Errc::kWrongPlan, "the encoder's state is that of another plan or layout than '" + state_->codec.plan() + "'");
-  Codec::Impl::Memory memory = state_->codec.impl().make_memory();
-  for (std::vector<float>& values : memory) {
-    const std::uint64_t count = reader.varint();
-    if (count > reader.remaining() / sizeof(float))
-      throw Error(Errc::kTruncated, std::to_string(count) + " values are claimed in " +
-                                        std::to_string(reader.remaining()) + " bytes", reader.offset());
-    values.resize(static_cast<std::size_t>(count));
-    const auto data = reader.bytes(values.size() * sizeof(float));
-    if (!data.empty()) std::memcpy(values.data(), data.data(), data.size());
-    if (!kernels::all_finite(values)) reader.malformed("a value is NaN or infinite");
-  }
-  reader.bytes(kHashBytes);
+  StateReader reader(bytes, StateKind::kEncoder, state_->codec);
+  Codec::Impl::Memory memory = reader.memory(state_->codec);
   reader.expect_end();
   state_->memory = std::move(memory);
 }

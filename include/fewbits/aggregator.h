@@ -51,6 +51,7 @@ class FEWBITS_API Aggregator {
   std::size_t clients() const noexcept;
   double total_weight() const noexcept;
   const Codec& codec() const noexcept;
+  const RoundContext& context() const noexcept;
 
   // Weighted mean of the updates (shape [codec.elements()]). Throws kEmpty before the first client.
   std::vector<float> mean() const;
