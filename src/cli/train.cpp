@@ -15,6 +15,7 @@
 #include "datasets/dataset.h"
 #include "datasets/partition.h"
 #include "federated/plan_entry.h"
+#include "federated/recorder.h"
 #include "federated/run_folder.h"
 #include "fewbits/error.h"
 #include "fewbits/federated/federated.h"
@@ -24,6 +25,7 @@ namespace fewbits::cli {
 namespace {
 
 using federated::PlanEntry;
+using federated::Recorder;
 using federated::RoundResult;
 using federated::RunFolder;
 using federated::Trainer;
@@ -39,6 +41,8 @@ constexpr const char* kExamples = R"(Examples:
   fewbits train --plan f32 --plan 'hadamard+quantize:bits=2' --rounds 50 --target 0.8
   fewbits train --plan f32 --plan 'train=mask:keep=0.0625 | quantize:bits=4 @ lr=0.8,label=masked'
   fewbits train --model softmax --partition shards:per=2 --lr 0.05 --out out/shards
+  fewbits train --plan f32 --rounds 40 --target none --record out/updates
+      and then: fewbits measure --plan 'hadamard+quantize:bits=2' out/updates/round0020-client0012.npz
   fewbits train --config demo.toml --out out/demo
   fewbits train --out out/demo --resume
       goes on after an interruption, with the settings of the run)";
@@ -100,6 +104,11 @@ void adopt(CLI::App& command, TrainSettings& settings, const json& recorded) {
            "; leave it out, or begin a run with another --out");
     }
   }
+  for (const auto& [key, value] : given.items()) {
+    if (recorded.contains(key) || command.get_option("--" + key)->count() == 0) continue;
+    fail("cannot resume: " + key + " is " + value.dump() + ", the run in " + settings.out + " was begun without; " +
+         "leave it out, or begin a run with another --out");
+  }
   apply_items(command, items_of(recorded, settings.out + "/results.jsonl"), settings.out + "/results.jsonl");
 }
 
@@ -136,6 +145,7 @@ class TrainCommand {
     Progress progress(settings_.quiet || settings_.json, settings_.options.rounds * plans_.size());
     progress.say(dataset_.name + " from " + dataset_.folder + "; " +
                  datasets::describe_partition(settings_.partition, task_.clients, dataset_.train.y, dataset_.classes));
+    if (recorder_) progress.say(recorder_->describe());
     const InterruptGuard guard;
     for (std::size_t i = 0; i < plans_.size(); ++i) {
       train(i, progress);
@@ -164,6 +174,7 @@ class TrainCommand {
     target_ = parse_target(settings_.target, target_is_automatic_);
     datasets::check_partition(settings_.partition);
     federated::check_model(settings_.model);
+    check_recording();
     for (PlanEntry& entry : settings_.plan_entries()) plans_.emplace_back().entry = std::move(entry);
 
     dataset_ = datasets::load_images(settings_.dataset, settings_.data);
@@ -178,6 +189,7 @@ class TrainCommand {
     for (std::size_t i = 0; i < plans_.size(); ++i) {
       const Trainer trainer(task_, settings_.options, plans_[i].entry.options);  // throws for what does not fit
       plans_[i].canonical = trainer.codec().plan();
+      if (i == 0 && !settings_.record.empty()) Recorder::check(trainer.codec());
       if (plans_[i].canonical != float32) continue;
       // One with options of its own is compared with the others, unless it is the only one.
       const bool plain = plans_[i].entry.text == plans_[i].entry.options.plan;
@@ -196,6 +208,23 @@ class TrainCommand {
                                    {"settings", settings_.to_json()}, {"data", data}},
                                   settings_.force);
     }
+    if (!settings_.record.empty()) {
+      recorder_.emplace(settings_.record_options, settings_.options.rounds, existing_records());
+    }
+  }
+
+  void check_recording() {
+    if (settings_.record.empty()) {
+      if (!settings_.record_options.rounds.empty()) fail("--record-rounds needs --record, the folder to write to");
+      return;
+    }
+    settings_.record_options.folder = settings_.record;
+    Recorder::check(settings_.record_options, settings_.options.rounds, existing_records());
+  }
+
+  Recorder::Existing existing_records() const {
+    if (settings_.resume) return Recorder::Existing::kKeep;
+    return settings_.force ? Recorder::Existing::kRemove : Recorder::Existing::kRefuse;
   }
 
   void train(std::size_t index, Progress& progress) {
@@ -206,6 +235,7 @@ class TrainCommand {
       if (const auto checkpoint = folder_->checkpoint(index)) trainer.restore(*checkpoint);
       plan.rounds = folder_->rounds(index);
     }
+    if (index == 0 && recorder_) recorder_->watch(trainer);
     const bool stopped_before = !trainer.stopped().empty();
     progress.begin(plan.entry.label, settings_.options.rounds, trainer.round());
     federated::run(trainer, [&](const RoundResult& round) {
@@ -291,6 +321,7 @@ class TrainCommand {
   CLI::App& command_;
   TrainSettings& settings_;
   std::optional<RunFolder> folder_;
+  std::optional<Recorder> recorder_;
   std::vector<PlanRun> plans_;
   datasets::Dataset dataset_;
   federated::Task task_;

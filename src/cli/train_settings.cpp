@@ -5,6 +5,7 @@
 #include <set>
 #include <sstream>
 
+#include "cli/common.h"
 #include "datasets/partition.h"
 #include "fewbits/error.h"
 #include "fewbits/federated/model.h"
@@ -95,14 +96,22 @@ void TrainSettings::add_to(CLI::App& command) {
   command.add_option("--config", config, "file of these settings, by the names of the flags: TOML, or JSON (*.json); "
                      "flags given beside it win");
   command.add_option("--out", out, "folder for results.jsonl, summary.json and checkpoints; none: only the table");
+  command.add_option("--record", record, "folder for updates of the first plan's clients as they are before coding "
+                     "(let it be f32): .npz files with an array a tensor, for fewbits measure");
+  command.add_option("--record-rounds", record_options.rounds, "rounds to record, as 5,20,40; none given: those three, "
+                     "as far as the run has them")
+      ->delimiter(',')->allow_extra_args(false)->check(whole_number());
+  command.add_option("--record-clients", record_options.clients, "clients to record in such a round, at most")
+      ->capture_default_str()->check(whole_number());
   command.add_flag("--resume", resume, "go on with the run in --out, with its settings");
-  command.add_flag("--force", force, "replace the results in --out");
+  command.add_flag("--force", force, "replace the results in --out, and recorded updates");
   command.add_flag("--quiet", quiet, "no progress");
   command.add_flag("--json", json, "print the summary as JSON instead of the table");
 }
 
 json TrainSettings::to_json() const {
-  return {{"dataset", dataset},
+  nlohmann::json settings = {
+          {"dataset", dataset},
           {"data", data},
           {"model", model},
           {"partition", partition},
@@ -120,6 +129,12 @@ json TrainSettings::to_json() const {
           {"target", target},
           {"seed", options.seed},
           {"eval-every", options.eval_every}};
+  if (!record.empty()) {
+    settings["record"] = record;
+    settings["record-clients"] = record_options.clients;
+    if (!record_options.rounds.empty()) settings["record-rounds"] = record_options.rounds;
+  }
+  return settings;
 }
 
 std::vector<federated::PlanEntry> TrainSettings::plan_entries() const {

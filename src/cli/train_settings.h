@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "federated/plan_entry.h"
+#include "federated/recorder.h"
 #include "fewbits/federated/federated.h"
 
 namespace fewbits::cli {
@@ -22,6 +23,8 @@ struct TrainSettings {
   std::size_t clients = 100;
   federated::Options options;
   federated::PlanOptions plan_defaults;
+  std::string record;
+  federated::RecordOptions record_options;
   std::vector<std::string> plans = {"f32", "hadamard+quantize:bits=1", "hadamard+mask:keep=0.0625+quantize:bits=2"};
   std::string target = "auto";
 

@@ -28,6 +28,9 @@ Reply Worker::train(const Assignment& assignment, std::uint32_t client) {
       update_, {.seed = options_->seed, .round = assignment.round, .client = client});
   reply.encode_seconds = watch.lap();
   reply.frame.assign(frame.begin(), frame.end());
+  if (std::binary_search(assignment.observed.begin(), assignment.observed.end(), client)) {
+    (*assignment.see)({.round = assignment.round, .client = client, .values = update_});
+  }
   return reply;
 }
 

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -18,6 +19,8 @@ struct Assignment {
   double learning_rate = 0;
   std::span<const float> model;
   const Structure* family = nullptr;  // train inside it; null: all parameters
+  std::span<const std::uint32_t> observed;  // clients of which `see` is shown the update, in order of their ids
+  const std::function<void(const ClientUpdate&)>* see = nullptr;
 };
 
 struct Reply {

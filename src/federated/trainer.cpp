@@ -70,6 +70,13 @@ bool is_divergence(const Error& error) {
   return error.code() == Errc::kNotFinite || error.code() == Errc::kTooLarge;
 }
 
+// `count` of the clients, or all, at even distances.
+std::vector<std::uint32_t> spread(const std::vector<std::uint32_t>& clients, std::size_t count) {
+  std::vector<std::uint32_t> chosen(std::min(count, clients.size()));
+  for (std::size_t i = 0; i < chosen.size(); ++i) chosen[i] = clients[i * clients.size() / chosen.size()];
+  return chosen;
+}
+
 }  // namespace
 
 struct Trainer::State {
@@ -125,6 +132,9 @@ struct Trainer::State {
   tbb::task_arena arena;
   tbb::enumerable_thread_specific<Worker> workers;
 
+  std::size_t observed_clients = 0;
+  std::function<void(const ClientUpdate&)> see;
+
   std::uint32_t round = 0;
   std::string stopped;
   std::uint64_t frames = 0;
@@ -140,11 +150,14 @@ std::optional<std::vector<float>> Trainer::State::average(RoundResult& result) {
   std::erase_if(cohort, [&](std::uint32_t client) { return task.clients[client].empty(); });
   std::optional<Structure> family;
   if (codec.structured()) family.emplace(codec, RoundContext{options.seed, result.round});
+  const std::vector<std::uint32_t> observed = spread(cohort, observed_clients);
   const Assignment assignment{
       .round = result.round,
       .learning_rate = plan.learning_rate * std::pow(plan.learning_rate_decay, result.round - 1),
       .model = parameters,
-      .family = family ? &*family : nullptr};
+      .family = family ? &*family : nullptr,
+      .observed = observed,
+      .see = &see};
 
   Aggregator sum(codec, {options.seed, result.round});
   for (std::size_t begin = 0; begin < cohort.size(); begin += kFramesAtOnce) {
@@ -244,6 +257,11 @@ std::optional<RoundResult> Trainer::step() {
   if (s.round % s.options.eval_every == 0 || s.round == s.options.rounds) result.accuracy = s.evaluate();
   result.seconds = watch.lap();
   return result;
+}
+
+void Trainer::observe(std::size_t clients, std::function<void(const ClientUpdate&)> see) {
+  state_->observed_clients = see ? clients : 0;
+  state_->see = std::move(see);
 }
 
 std::uint32_t Trainer::round() const noexcept { return state_->round; }

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 import unittest
+import zipfile
 
 PROGRAM = pathlib.Path(sys.argv.pop(1)).resolve()
 SETTING = ["--model", "softmax", "--plan", "f32", "--plan", "hadamard+quantize:bits=2 @ lr=0.05,label=two bits"]
@@ -155,6 +156,29 @@ class TrainCommand(unittest.TestCase):
         train("--out", self.out, "--resume", "--quiet")
         self.assertEqual(results(self.out), before)
 
+    def test_recorded_updates_are_files_that_measure_reads(self):
+        record = pathlib.Path(self.folder.name) / "updates"
+        arguments = ["--model", "softmax", "--plan", "f32", "--plan", "hadamard+quantize:bits=2", "--rounds", 6,
+                     "--record", record, "--quiet"]
+        train(*arguments, "--record-rounds", "2,6", "--record-clients", 2, "--out", self.out)
+        names = sorted(path.name for path in record.iterdir())
+        self.assertEqual([name.split("-")[0] for name in names], ["round0002", "round0002", "round0006", "round0006"])
+        measured = subprocess.run([PROGRAM, "measure", "--plan", "hadamard+quantize:bits=2", record / names[0], "--json"],
+                                  capture_output=True, text=True, check=True)
+        self.assertEqual(json.loads(measured.stdout)[0]["coordinates"], 7850)
+        with zipfile.ZipFile(record / names[0]) as archive:
+            self.assertEqual(archive.namelist(), ["dense1.weight.npy", "dense1.bias.npy"])
+        settings = results(self.out)[0]["settings"]
+        self.assertEqual((settings["record"], settings["record-rounds"], settings["record-clients"]), (str(record), [2, 6], 2))
+
+        before = {path: path.read_bytes() for path in record.iterdir()}
+        self.assertIn("has recorded updates already", self.refused(*arguments))
+        self.assertEqual({path: path.read_bytes() for path in record.iterdir()}, before)
+        train(*arguments, "--force")
+        self.assertEqual({path.name.split("-")[0] for path in record.iterdir()}, {"round0005"})
+        train("--model", "softmax", "--rounds", 6, "--out", self.out, "--force", "--quiet")
+        self.assertIn("record is", self.refused("--resume", "--out", self.out, "--record", record))
+
     def test_bad_input_is_one_clear_line(self):
         for arguments, words in [
             (["--plan", "hadamrd+quantize:bits=1"], "hadamrd"),
@@ -169,6 +193,12 @@ class TrainCommand(unittest.TestCase):
             (["--clients", "0"], "at least 1 client"),
             (["--clients-per-round", "101"], "expected 1 to the number of clients, 100"),
             (["--resume"], "needs --out"),
+            (["--record-rounds", "3"], "needs --record"),
+            (["--record", "/tmp/never", "--record-rounds", "3,201"], "record-rounds has 201, expected rounds of the run, 1 to 200"),
+            (["--record", "/tmp/never", "--record-rounds", "0"], "record-rounds has 0"),
+            (["--record", "/tmp/never", "--record-clients", "0"], "record-clients is 0"),
+            (["--record", "/proc/version"], "is no folder"),
+            (["--record", "/tmp/never", "--plan", "train=mask:keep=0.5 | f32", "--target", "none"], "without train="),
             (["--resume", "--out", "/no/such/run"], "no run to resume"),
         ]:
             with self.subTest(arguments=arguments):
@@ -176,7 +206,7 @@ class TrainCommand(unittest.TestCase):
 
     def test_help_has_examples(self):
         text = train("--help").stdout
-        for word in ("--resume", "dirichlet-client:alpha=A", "Examples:", "mlp[:hidden=200]"):
+        for word in ("--resume", "--record", "dirichlet-client:alpha=A", "Examples:", "mlp[:hidden=200]"):
             self.assertIn(word, text)
 
 

@@ -61,6 +61,13 @@ struct RoundResult {
   double decode_seconds = 0;                 // checks, decoding and averaging
 };
 
+// What a client would send, before it is coded: shape [codec().elements()].
+struct ClientUpdate {
+  std::uint32_t round = 0;
+  std::uint32_t client = 0;
+  std::span<const float> values;
+};
+
 // One plan's training, round by round.
 class FEWBITS_API Trainer {
  public:
@@ -73,6 +80,10 @@ class FEWBITS_API Trainer {
   // The next round. None, with the model left as it was before it, when training has diverged: an update that the codec
   // or the aggregator refuses, or a model that is no longer finite.
   std::optional<RoundResult> step();
+
+  // From now on `see` is shown the updates of at most `clients` clients a round, spread evenly over those that take part;
+  // from several threads at once. What it throws comes out of step(), and the round is not done.
+  void observe(std::size_t clients, std::function<void(const ClientUpdate&)> see);
 
   std::uint32_t round() const noexcept;      // the last one that is complete, 0 before the first
   bool done() const noexcept;                // all rounds are complete, or training has diverged
