@@ -10,6 +10,7 @@
 #include "codecs/pack.h"
 #include "codecs/quantize.h"
 #include "codecs/rans.h"
+#include "codecs/topk.h"
 #include "codecs/zstd.h"
 #include "fewbits/stages.h"
 
@@ -20,6 +21,7 @@ namespace {
 // since a static object in an archive is dropped by the linker when no one refers to it.
 constexpr std::array kStages = {
     &kMask, &kHadamard, &kLowRank, &kQuantize, &kF32, &kF16, &kBf16, &kPack, &kZstd, &kRans,
+    &kTopK,
 };
 
 }  // namespace

@@ -45,4 +45,6 @@ void subset(std::uint64_t key, std::size_t n, std::span<std::uint64_t> scratch,
   reference::subset(key, n, scratch, chosen);
 }
 
+void largest(std::span<const float> x, std::span<std::uint32_t> chosen) noexcept { reference::largest(x, chosen); }
+
 }  // namespace fewbits::kernels

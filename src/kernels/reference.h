@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstring>
 #include <span>
+#include <utility>
 
 #include "kernels/kernels.h"
 #include "kernels/random.h"
@@ -275,6 +276,35 @@ inline void subset(std::uint64_t key, std::size_t n, std::span<std::uint64_t> sc
     if (w + 1 == scratch.size() && n % 64 != 0) word &= (std::uint64_t{1} << (n % 64)) - 1;
     for (; word != 0; word &= word - 1)
       chosen[count++] = static_cast<std::uint32_t>(64 * w + static_cast<unsigned>(std::countr_zero(word)));
+  }
+}
+
+// Bit patterns of magnitudes are ordered as the magnitudes. The k-th largest is found digit by digit, from counts of each
+// digit's values among the patterns that agree with it so far.
+inline void largest(std::span<const float> x, std::span<std::uint32_t> chosen) noexcept {
+  const auto magnitude = [&](std::size_t i) { return std::bit_cast<std::uint32_t>(x[i]) & 0x7FFF'FFFFu; };
+  std::size_t wanted = chosen.size();
+  if (wanted == 0) return;
+  std::uint32_t prefix = 0;
+  for (const auto& [shift, width] : {std::pair{20u, 11u}, {10u, 10u}, {0u, 10u}}) {
+    std::uint32_t counts[4][1 << 11] = {};   // neighbours count apart, so that they need not wait for one another
+    const std::uint32_t mask = (1u << width) - 1;
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      const std::uint32_t digits = magnitude(i) >> shift;
+      if (digits >> width == prefix) ++counts[i % 4][digits & mask];
+    }
+    std::uint32_t digit = mask;
+    const auto count = [&] { return std::size_t{counts[0][digit]} + counts[1][digit] + counts[2][digit] + counts[3][digit]; };
+    for (; count() < wanted; --digit) wanted -= count();
+    prefix = prefix << width | digit;
+  }
+  // All above the k-th largest are chosen, and the first `wanted` that equal it.
+  std::size_t found = 0;
+  for (std::size_t i = 0; found < chosen.size(); ++i) {
+    const bool equal = magnitude(i) == prefix;
+    if (magnitude(i) < prefix || (equal && wanted == 0)) continue;
+    wanted -= equal ? 1 : 0;
+    chosen[found++] = static_cast<std::uint32_t>(i);
   }
 }
 

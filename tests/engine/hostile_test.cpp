@@ -122,20 +122,20 @@ TEST_P(EveryPlanUnderAttack, EveryFlippedBitIsRefusedWhileTheChecksumStands) {
   });
 }
 
-// Where the symbols of each section begin: after the side values, which for the stages of a plan have a fixed length.
-std::vector<std::size_t> symbol_offsets(const Codec& codec, const FrameInfo& info) {
+// Where the symbols of each section begin: after the side values, as they are read.
+std::vector<std::size_t> symbol_offsets(const Codec& codec, const std::vector<std::byte>& frame, const FrameInfo& info) {
   std::vector<std::size_t> offsets;
+  Workspace workspace;
+  workspace.reserve(codec.impl().workspace_bytes());
   for (std::size_t g = 0; g < codec.impl().groups().size(); ++g) {
-    const auto& group = codec.impl().groups()[g];
-    const auto& rule = codec.impl().plan().rules[group.rule];
-    std::size_t values = group.chain.elements();
-    offsets.push_back(info.sections[g].offset);
-    for (const auto& stage : rule.transforms) {
-      const auto transform = stage.descriptor->make_transform(stage.parameters, {values});
-      offsets.back() += transform->max_side_bytes();
-      values = transform->outputs();
-    }
-    offsets.back() += rule.quantizer.descriptor->make_quantizer(rule.quantizer.parameters, {values})->max_side_bytes();
+    const Chain& chain = codec.impl().groups()[g].chain;
+    const auto [offset, bytes] = info.sections[g];
+    ByteReader reader(std::span<const std::byte>(frame).subspan(offset, bytes), offset);
+    std::vector<std::int32_t> symbols(chain.values());
+    Chain::Unpacked section;
+    chain.unpack({kSeed, info.round, info.client}, workspace, reader, symbols, section);
+    offsets.push_back(offset);
+    for (const auto side : section.sides) offsets.back() += side.size();
   }
   return offsets;
 }
@@ -152,7 +152,7 @@ TEST_P(EveryPlanUnderAttack, AFlippedBitBehindAGoodChecksumIsRefusedOrIsAnotherF
     offer(codec, good, frame, &sum);
     sums.insert(kernels::hash64(sum, 0));
     const FrameInfo info = inspect(frame);
-    const auto symbols = symbol_offsets(codec, info);
+    const auto symbols = symbol_offsets(codec, frame, info);
     flips(frame, [&](std::vector<std::byte> flipped, std::size_t at) {
       const auto sealed = resealed(flipped);
       if (sealed == frame || offer(codec, good, sealed, &sum) == Outcome::kRefused) return;

@@ -108,6 +108,8 @@ inline std::vector<Case> combined_plans() {
       {"in.*=quantize:bits=2+zstd; out.*=hadamard+quantize:bits=1; *=f16", net},
       {"*.weight=mask:keep=0.1,seed=round+quantize:bits=3; *=bf16+zstd", net},
       {"in.weight=hadamard+f32; in.bias=mask:keep=0.5+f32; out.weight=quantize:bits=7", net},
+      {"hadamard+topk:keep=0.1+quantize:bits=4"},
+      {"topk:keep=0.3+mask:keep=0.5+topk:keep=0.5+bf16+zstd"},
       {"train=mask:keep=0.0625 | hadamard+quantize:bits=2"},
       {"train=mask:keep=0.5 | *.bias=f32; *=hadamard+mask:keep=0.5+quantize:bits=2", net},
       {"train=lowrank:rank=2 | hadamard+quantize:bits=4", net},
