@@ -172,6 +172,9 @@ TEST(TopK, RefusesPositionsThatNoWriterMakes) {
   EXPECT_EQ(offer({0x00, 0x4E, 0xFC, 0x86}), Errc::kMalformed) << "padding";
   EXPECT_EQ(offer({0x00, 0x4E, 0xFC, 0x01}), Errc::kMalformed) << "position 40";
   EXPECT_EQ(offer({0x00, 0xFF, 0xFF, 0xFF}), Errc::kMalformed) << "digits without end";
+  // Positions 0, 1, 2 and 38, or 44, by the range coder (frame_format.py).
+  EXPECT_EQ(offer({0x05, 0x46, 0xFA, 0x01, 0xE3, 0x77}), std::nullopt);
+  EXPECT_EQ(offer({0x05, 0xBB, 0xFA, 0x01, 0x0E, 0xF3}), Errc::kMalformed) << "position 44";
   EXPECT_EQ(offer({0x80, 0x00, 0x4E, 0xFC, 0x06}), Errc::kMalformed) << "a padded length";
   EXPECT_EQ(offer({0xFF, 0xFF, 0xFF, 0xFF, 0x0F}), Errc::kTruncated) << "a length beyond the frame";
   EXPECT_EQ(offer({0x02, 0x4E, 0xFC}), Errc::kMalformed) << "no coder's states";

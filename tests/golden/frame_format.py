@@ -39,6 +39,7 @@ STAGES = {  # name: (id, kind, {parameter: default})
     "bf16": (7, "quantizer", {}),
     "pack": (8, "coder", {}),
     "zstd": (9, "coder", {"level": "3"}),
+    "topk": (18, "transform", {"keep": None}),
 }
 WISHES = {"level"}
 INTEGERS = {"rank", "bits", "block", "level"}
@@ -197,6 +198,59 @@ class Keys:
         return stream_key(self.seed, self.round, int(per_client), client, self.group, stage, purpose)
 
 
+# ---- the range coder (7) ---------------------------------------------------------------------------------------------
+LOW = 1 << 16  # the least state
+
+
+def equally_likely(value, bits):
+    return value << (15 - bits), 1 << (15 - bits)
+
+
+def write_range_coded(symbols, lanes=1):
+    """symbols: list of ((start, frequency), lane)."""
+    states, stream = [LOW] * lanes, []
+    for (start, frequency), lane in reversed(symbols):
+        if states[lane] >= frequency << 17:
+            stream.insert(0, states[lane] & 0xFFFF)
+            states[lane] >>= 16
+        states[lane] = (states[lane] // frequency << 15) + states[lane] % frequency + start
+    if not stream and all(state == LOW for state in states):
+        return b""
+    head = b"".join(struct.pack("<I", state) for state in states)
+    return (head[:3] if lanes == 1 and states[0] < 1 << 24 else head) + struct.pack(f"<{len(stream)}H", *stream)
+
+
+class RangeReader:
+    def __init__(self, data, lanes=1):
+        size = 3 if lanes == 1 and len(data) % 2 else 4 * lanes
+        refuse_if(data and (len(data) < size or (len(data) - size) % 2), "a stream of the range coder that is cut off")
+        self.states = [LOW] * lanes
+        if data:
+            head = data[:size].ljust(4 * lanes, b"\0")
+            self.states = list(struct.unpack(f"<{lanes}I", head))
+            refuse_if(min(self.states) < LOW, "a state that is too small")
+            refuse_if(size == len(data) and max(self.states) == LOW, "states that say nothing")
+            refuse_if(lanes == 1 and size == 4 and self.states[0] < 1 << 24, "a state that is shorter")
+        self.words = [word for word, in struct.iter_unpack("<H", data[size:])]
+
+    def read(self, interval_of, lane=0):
+        """interval_of(slot): the symbol whose interval holds the slot, and the interval."""
+        slot = self.states[lane] % (1 << 15)
+        symbol, (start, frequency) = interval_of(slot)
+        state = frequency * (self.states[lane] >> 15) + slot - start
+        if state < LOW:
+            refuse_if(not self.words, "a stream of the range coder that ends early")
+            state = (state << 16) + self.words.pop(0)
+        self.states[lane] = state
+        return symbol
+
+    def bits(self, count, lane=0):
+        return self.read(lambda slot: (slot >> (15 - count), equally_likely(slot >> (15 - count), count)), lane)
+
+    def end(self):
+        refuse_if(self.words or any(state != LOW for state in self.states), "a stream that does not end as it began")
+
+
 # ---- transforms (5) --------------------------------------------------------------------------------------------------
 def kept(keep, n):
     return min(n, max(1, math.floor(keep * n + 0.5))) if n else 0
@@ -224,39 +278,185 @@ def rotation_scale(block):
 
 
 class Transform:
+    """n values to `outputs`, with side values. What a subclass does not say is that of a transform without side values."""
+
+    private = True
+    keeps_tensors = False
+
     def __init__(self, stage, position, n):
-        self.stage, self.position, self.n = stage, position, n
+        self.stage, self.position, self.n, self.outputs = stage, position, n, n
+
+    def read_side(self, data):
+        """What there is of side values, and the rest."""
+        return None, data
+
+
+class Mask(Transform):
+    def __init__(self, stage, position, n):
+        super().__init__(stage, position, n)
         self.private = stage["seed"] == "client"
-        self.outputs = kept(stage["keep"], n) if stage.name == "mask" else n
-        self.block = 1 << (n.bit_length() - 1) if n else 0
+        self.outputs = kept(stage["keep"], n)
 
     def indices(self, keys):
         return subset(keys.key(self.position, SUBSET, self.private), self.n, self.outputs)
+
+    def forward(self, keys, x):
+        return b"", x[self.indices(keys)]
+
+    def inverse(self, keys, side, y):
+        x = np.zeros(self.n)
+        x[self.indices(keys)] = y * (self.n / self.outputs) if self.outputs else y
+        return x
+
+
+class Hadamard(Transform):
+    def __init__(self, stage, position, n):
+        super().__init__(stage, position, n)
+        self.private = stage["seed"] == "client"
+        self.block = 1 << (n.bit_length() - 1) if n else 0
 
     def parts(self):
         last = [(slice(self.n - self.block, self.n), SIGNS2)] if self.block < self.n else []
         return [(slice(0, self.block), SIGNS)] + last
 
     def forward(self, keys, x):
-        if self.stage.name == "mask":
-            return x[self.indices(keys)]
         x = x.copy()
         for part, purpose in self.parts() if self.n else []:
             signs = random_signs(keys.key(self.position, purpose, self.private), self.block)
             x[part] = butterflies(np.where(signs, -x[part], x[part])) * rotation_scale(self.block)
-        return x
+        return b"", x
 
-    def inverse(self, keys, y):
-        if self.stage.name == "mask":
-            x = np.zeros(self.n)
-            x[self.indices(keys)] = y * (self.n / self.outputs) if self.outputs else y
-            return x
+    def inverse(self, keys, side, y):
         x = y.copy()
         for part, purpose in reversed(self.parts()) if self.n else []:
             signs = random_signs(keys.key(self.position, purpose, self.private), self.block)
             back = butterflies(x[part]) * (1 / (float(rotation_scale(self.block)) * self.block))
             x[part] = np.where(signs, -back, back)
         return x
+
+
+class Digit:
+    """A binary digit with a chance that adapts."""
+
+    def __init__(self, p):
+        self.p, self.w = self.limited(p), 8
+
+    @staticmethod
+    def limited(p):
+        return min(max(p, 32), (1 << 16) - 32)
+
+    def interval(self, digit):
+        return (0, self.p // 2) if digit else (self.p // 2, (1 << 15) - self.p // 2)
+
+    def learn(self, digit):
+        self.p = self.limited(self.p + ((1 << 16) - self.p) // self.w if digit else self.p - self.p // self.w)
+        self.w = min(self.w + 1, 128)
+
+    def written(self, digit):
+        interval = self.interval(digit)
+        self.learn(digit)
+        return interval, 0
+
+    def read(self, reader):
+        digit = reader.read(lambda slot: (slot < self.p // 2, self.interval(slot < self.p // 2)))
+        self.learn(digit)
+        return digit
+
+
+class TopK(Transform):
+    def __init__(self, stage, position, n):
+        super().__init__(stage, position, n)
+        self.k = self.outputs = kept(stage["keep"], n)
+        self.b = 0
+        while self.k and (16 << (self.b + 1)) * self.k <= 11 * n:
+            self.b += 1
+
+    def digits(self):
+        longer, upper, q = [], [None], ((self.n - self.k) << 32) // self.n
+        for _ in range(32):
+            h = q >> 16
+            longer.append(Digit(h))
+            upper.append(Digit((h << 16) // ((1 << 16) + h)))
+            q = q * q >> 32
+        return longer, upper
+
+    @staticmethod
+    def pieces(c):
+        """The c − 1 low bits: (lowest, how many)."""
+        return [(at, min(15, c - 1 - at)) for at in range(0, c - 1, 15)]
+
+    def forward(self, keys, x):
+        order = np.argsort(-np.abs(x), kind="stable")[:self.k]
+        positions = sorted(order.tolist())
+        return self.write(positions), x[np.array(positions, np.int64)]
+
+    def write(self, positions):
+        if self.k == self.n:
+            return b""
+        gaps = [position - before - 1 for position, before in zip(positions, [-1] + positions)]
+        rice = "".join("1" * (gap >> self.b) + "0" + "".join(str(gap >> i & 1) for i in range(self.b)) for gap in gaps)
+        rice = int(rice[::-1], 2).to_bytes((len(rice) + 7) // 8, "little")
+        longer, upper = self.digits()
+        symbols = []
+        for g in (gap + 1 for gap in gaps):
+            c = g.bit_length() - 1
+            symbols += [longer[j].written(j < c) for j in range(c + 1)]
+            if c:
+                symbols.append(upper[c].written(g >> (c - 1) & 1 == 1))
+            symbols += [(equally_likely(g >> at & ((1 << count) - 1), count), 0) for at, count in self.pieces(c)]
+        coded = write_range_coded(symbols)
+        coded = varint(len(coded)) + coded
+        return coded if len(coded) < 1 + len(rice) else b"\0" + rice
+
+    def read_side(self, data):
+        if self.k == self.n:
+            return list(range(self.n)), data
+        length, at = read_varint(data, 0)
+        data = data[at:]
+        gaps, data = self.read_rice(data) if length == 0 else (self.read_coded(data, length), data[length:])
+        positions = (np.cumsum(np.array(gaps, np.int64) + 1) - 1).tolist()
+        refuse_if(positions[-1] >= self.n, "a position that there is not")
+        return positions, data
+
+    def read_rice(self, data):
+        bits, at, gaps = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little"), 0, []
+
+        def bit():
+            nonlocal at
+            refuse_if(at == len(bits), "positions are cut off")
+            at += 1
+            return int(bits[at - 1])
+
+        for _ in range(self.k):
+            gap = 0
+            while bit():
+                gap += 1 << self.b
+            gaps.append(gap + sum(bit() << i for i in range(self.b)))
+        used = (at + 7) // 8
+        refuse_if(np.any(bits[at:8 * used]), "a padding bit is set")
+        return gaps, data[used:]
+
+    def read_coded(self, data, length):
+        refuse_if(len(data) < length, "positions are cut off")
+        reader, gaps = RangeReader(data[:length]), []
+        longer, upper = self.digits()
+        for _ in range(self.k):
+            c = 0
+            while longer[c].read(reader):
+                c += 1
+                refuse_if(1 << c > self.n, "a position that there is not")
+            g = (1 << c) + (int(upper[c].read(reader)) << (c - 1) if c else 0)
+            gaps.append(g - 1 + sum(reader.bits(count) << at for at, count in self.pieces(c)))
+        reader.end()
+        return gaps
+
+    def inverse(self, keys, side, y):
+        x = np.zeros(self.n)
+        x[np.array(side, np.int64)] = y
+        return x
+
+
+TRANSFORMS = {"mask": Mask, "hadamard": Hadamard, "topk": TopK}
 
 
 # ---- quantizers (6) --------------------------------------------------------------------------------------------------
@@ -393,25 +593,31 @@ class Chain:
     def __init__(self, rule, n):
         self.rule, self.transforms, self.inputs = rule, [], n
         for position, stage in enumerate(rule.transforms):
-            self.transforms.append(Transform(stage, position, n))
+            self.transforms.append(TRANSFORMS[stage.name](stage, position, n))
             n = self.transforms[-1].outputs
         kind = Quantize if rule.quantizer.name == "quantize" else FloatFormat
         self.values, self.quantizer = n, kind(rule.quantizer, len(rule.transforms), n)
         self.bits = (self.quantizer.alphabet - 1).bit_length()
 
     def encode(self, keys, x):
+        sides = b""
         for transform in self.transforms:
             with np.errstate(over="ignore", invalid="ignore"):
-                x = transform.forward(keys, x)
+                side, x = transform.forward(keys, x)
+            sides += side
             refuse_if(not np.all(np.isfinite(x)), "a transform overflows f32")
         side, symbols = self.quantizer.quantize(keys, x)
         data = pack(symbols, self.bits)
         if self.rule.coder.name == "zstd":
             data = zstandard.ZstdCompressor(self.rule.coder["level"], write_content_size=False).compress(data)
-        return side + data
+        return sides + side + data
 
     def read(self, data):
-        """Side values and symbols."""
+        """Side values of the transforms, those of the quantizer, and symbols."""
+        sides = []
+        for transform in self.transforms:
+            side, data = transform.read_side(data)
+            sides.append(side)
         side, data = self.quantizer.read_side(data)
         size = packed_size(self.values, self.bits)
         if self.rule.coder.name == "zstd":
@@ -426,13 +632,14 @@ class Chain:
         refuse_if(len(data) != size, f"{len(data)} bytes of symbols, {size} are due")
         symbols = unpack(data, self.values, self.bits)
         refuse_if(np.any(symbols >= self.quantizer.alphabet), "a symbol outside the alphabet")
-        return side, symbols
+        return sides, side, symbols
 
     def decode(self, keys, data, weight=1.0, stop=0):
         """The weighted values behind the first `stop` transforms."""
-        x = self.quantizer.dequantize(*self.read(data), weight)
-        for transform in reversed(self.transforms[stop:]):
-            x = transform.inverse(keys, x)
+        sides, side, symbols = self.read(data)
+        x = self.quantizer.dequantize(side, symbols, weight)
+        for transform, own in reversed(list(zip(self.transforms, sides))[stop:]):
+            x = transform.inverse(keys, own, x)
         return x
 
     def shared_front(self):

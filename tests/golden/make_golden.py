@@ -39,6 +39,9 @@ def updates():
             "edges": np.array([largest, -largest, 2.0 ** -149, -2.0 ** -149, 2.0 ** -126, 2.0 ** -127, 1, -0.0, 0.5],
                               F32),
             "tiny": (np.arange(-20, 21) * 2.0 ** -149).astype(F32),
+            "clusters": (later(30).standard_normal((50, 100)) * np.exp(2 * later(31).standard_normal((50, 1)))).astype(
+                F32).reshape(-1),
+            "far": np.eye(1, 20_000, 19_000, dtype=F32)[0],
             "wide": (later(0).standard_normal(700) * 10.0 ** later(1).uniform(-42, 37, 700)).astype(F32)}
     several["odd"] = {name: later(2 + i).standard_normal(shape).astype(F32) for i, (name, shape) in enumerate(
         [("tab\there", (7,)), ("back\\slash", (2, 3, 4)), ("line\nfeed", ()), ("größe", (33,)), ("nothing", (0, 5)),
@@ -92,6 +95,11 @@ CASES = [  # name, plan, update, seed, round, client
     ("family_mask", "train=mask:keep=0.0625 | f32", "layers", 6, 5, 4),
     ("family_mask_sketched", "train=mask:keep=0.3 | *.bias=f32; *=hadamard+quantize:bits=2", "layers", 6, 5, 4),
     ("family_lowrank", "train=lowrank:rank=4 | f32", "layers", 6, 5, 4),
+    *[(f"topk_{k}_{u}", f"topk:keep={k}+f32", u, 3, 4, 5)
+      for k in ("1e-6", "0.01", "0.1", "0.5", "1") for u in ("one", "n64", "n1000", "n4097", "zero", "none")],
+    *[(f"topk_clusters_{k}", f"topk:keep={k}+quantize:bits=3", "clusters", 3, 4, 5) for k in ("0.001", "0.02", "0.4")],
+    ("topk_far", "topk:keep=1e-6+f32", "far", 3, 4, 5),
+    ("topk_rules", "hadamard+topk:keep=0.1+mask:keep=0.5+bf16", "layers", 6, 5, 4),
     ("zstd_spike", "quantize:bits=2+zstd", "spike", 2, 3, 4),
     ("zstd_rules", "*.bias=f32+zstd; *=hadamard+quantize:bits=5,block=64+zstd:level=19", "layers", 2, 3, 4),
 ]
@@ -116,6 +124,15 @@ def write(path, data):
     if path.exists() and path.read_bytes() != data:
         raise SystemExit(f"{path} has other bytes already: a change of the format needs new ids, and new names here")
     path.write_bytes(data)
+
+
+def same_arrays(path, arrays):
+    """An archive of other bytes may hold the same arrays: versions of Python write zip headers differently."""
+    stored = np.load(path)
+    stored = {"": stored} if isinstance(stored, np.ndarray) else dict(stored)
+    return list(stored) == list(arrays) and all(
+        stored[name].dtype == value.dtype and stored[name].shape == value.shape and
+        stored[name].tobytes() == value.tobytes() for name, value in arrays.items())
 
 
 def write_frame(name, codec, values, case):
@@ -191,9 +208,9 @@ def main():
         (HERE / folder).mkdir(exist_ok=True)
     sources = {name: {"": values} for name, values in (one | free).items()} | several
     for name, arrays in sources.items():
-        data = io.BytesIO()
+        path, data = HERE / "updates" / file_of(name, sources), io.BytesIO()
         np.save(data, arrays[""]) if list(arrays) == [""] else np.savez(data, **arrays)
-        write(HERE / "updates" / file_of(name, sources), data.getvalue())
+        write(path, path.read_bytes() if path.exists() and same_arrays(path, arrays) else data.getvalue())
     for path, entries in (("cases", make_cases), ("free_cases", make_free_cases), ("sums", make_sums)):
         made = list(entries(sources))
         (HERE / f"{path}.json").write_text(json.dumps(made, indent=1) + "\n")
