@@ -33,7 +33,7 @@ class Hadamard final : public Transform {
 
   InputTraits output_traits(const InputTraits& input) const override {
     const double spread = n_ == 0 ? 1 : static_cast<double>(n_) / static_cast<double>(block_);
-    return {input.values, spread};
+    return {input.values, spread, per_client_ || input.own_rotation};
   }
 
   void forward(const StageContext& context, std::span<const float> x, std::span<float> y, ByteWriter&) const override {

@@ -35,7 +35,9 @@ class Mask final : public Transform {
     return {Unbiased::kAlways, gain - 1, gain};
   }
 
-  InputTraits output_traits(const InputTraits& input) const override { return {outputs_, input.rotated_spread}; }
+  InputTraits output_traits(const InputTraits& input) const override {
+    return {outputs_, input.rotated_spread, input.own_rotation};
+  }
 
   std::size_t workspace_bytes() const noexcept override {
     return Workspace::bytes_for<std::uint64_t>(kernels::subset_scratch(inputs_)) +

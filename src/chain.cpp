@@ -18,11 +18,13 @@ std::size_t elements_of(std::span<const Tensor> tensors) {
 
 Chain::Chain(const Plan::Rule& rule, std::uint32_t group, std::span<const Tensor> tensors)
     : group_(group), elements_(elements_of(tensors)), values_(elements_), sum_size_(elements_), shared_(0) {
+  InputTraits input{elements_, std::nullopt, false};
   std::size_t stage_bytes = 0;    // the most that one stage takes
   std::size_t vector_bytes = 0;   // of what lies between the stages, at 8 bytes a value
   for (const auto& stage : rule.transforms) {
     auto transform = stage.descriptor->make_transform(stage.parameters, {values_, tensors});
     if (!transform->keeps_tensors()) tensors = {};
+    input = transform->output_traits(input);
     values_ = transform->outputs();
     max_bytes_ += transform->max_side_bytes();
     stage_bytes = std::max(stage_bytes, transform->workspace_bytes());
@@ -36,16 +38,29 @@ Chain::Chain(const Plan::Rule& rule, std::uint32_t group, std::span<const Tensor
   no_sides_.resize(shared_);
   quantizer_ = rule.quantizer.descriptor->make_quantizer(rule.quantizer.parameters, {values_, tensors});
   coder_ = rule.coder.descriptor->make_coder(rule.coder.parameters);
-  if (quantizer_->knows_distribution() && !coder_->takes_distribution())
-    throw Error(Errc::kBadPlan, "'" + std::string(rule.quantizer.descriptor->name) + "' cannot be coded by '" +
-                                    std::string(rule.coder.descriptor->name) + "', which gives each symbol the same bits; " +
-                                    "it is followed by '" +
-                                    std::string(rule.quantizer.descriptor->default_coder(rule.quantizer.parameters)) + "'", 0);
+  check_stages_fit(rule, input);
   max_bytes_ += quantizer_->max_side_bytes() + coder_->max_bytes(values_, *quantizer_);
   stage_bytes = std::max(stage_bytes, quantizer_->workspace_bytes() + coder_->workspace_bytes() +
                                           coder_->scratch_bytes(values_, *quantizer_));
   workspace_bytes_ = stage_bytes + vector_bytes + Workspace::bytes_for<std::int32_t>(values_) +
                      Workspace::bytes_for<std::uint16_t>(values_);
+}
+
+void Chain::check_stages_fit(const Plan::Rule& rule, InputTraits input) const {
+  const std::string name = "'" + std::string(rule.quantizer.descriptor->name) + "'";
+  if (quantizer_->knows_distribution() && !coder_->takes_distribution())
+    Plan::refuse(name + " cannot be coded by '" + std::string(rule.coder.descriptor->name) +
+                     "', which gives each symbol the same bits; it is followed by '" +
+                     std::string(rule.quantizer.descriptor->default_coder(rule.quantizer.parameters)) + "'",
+                 rule.quantizer.position);
+  if (input.rotated_spread && !input.own_rotation) {
+    input.own_rotation = true;
+    if (quantizer_->traits(input).unbiased == Unbiased::kOverRotations)
+      Plan::refuse(name + " is unbiased only over rotations that each client draws for itself; behind a rotation that all "
+                          "clients of a round share their errors are alike, and the mean of many is as wrong as one: write "
+                          "seed=client",
+                   rule.quantizer.position);
+  }
 }
 
 StageContext Chain::context(const Context& keys, std::size_t stage, Workspace& workspace) const noexcept {
@@ -160,7 +175,7 @@ GroupDescription Chain::describe(const Plan::Rule& rule) const {
   group.max_bytes = max_bytes_;
 
   // Errors of unbiased stages are uncorrelated, so relative second moments multiply: 1 + NMSE = Π (1 + NMSE_i).
-  InputTraits input{elements_, std::nullopt};
+  InputTraits input{elements_, std::nullopt, false};
   std::optional<double> second_moment = 1.0;
   std::optional<double> norm = 1.0;
   group.unbiased = Unbiased::kAlways;

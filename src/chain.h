@@ -55,6 +55,7 @@ class Chain {
   GroupDescription describe(const Plan::Rule& rule) const;
 
  private:
+  void check_stages_fit(const Plan::Rule& rule, InputTraits input) const;
   StageContext context(const Context& keys, std::size_t stage, Workspace& workspace) const noexcept;
   SymbolModel model(const Context& keys, Workspace& workspace, std::span<const std::byte> side) const noexcept;
   void inverse(const Context& keys, Workspace& workspace, std::span<const std::span<const std::byte>> sides,

@@ -70,7 +70,7 @@ Plan::Stage parse_stage(Piece piece, const char* wanted, Role role) {
   try {
     Parameters parameters(stage->name, stage->parameters, arguments.text);
     if (stage->check_parameters) stage->check_parameters(parameters);
-    return {stage, std::move(parameters)};
+    return {stage, std::move(parameters), name.position};
   } catch (const Error& error) {
     fail(error.what(), arguments.position + (error.offset() == Error::kNoOffset ? 0 : error.offset()));
   }
@@ -190,6 +190,8 @@ bool Plan::Rule::matches(const Tensor& tensor) const {
   if (const auto limit = size_pattern(pattern)) return tensor.elements() < *limit;
   return glob_matches(pattern, tensor.name);
 }
+
+void Plan::refuse(const std::string& message, std::size_t position) { fail(message, position); }
 
 Plan Plan::parse(std::string_view text) {
   if (text.size() > kMaxPlanLength)

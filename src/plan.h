@@ -20,6 +20,7 @@ struct Plan {
   struct Stage {
     const StageDescriptor* descriptor;
     Parameters parameters;
+    std::size_t position = 0;   // in the plan's text
 
     std::string text() const;   // canonical
   };
@@ -40,6 +41,9 @@ struct Plan {
 
   // Throws kBadPlan with the position in `text`, and the choices there.
   static Plan parse(std::string_view text);
+
+  // Throws kBadPlan with the position added to the message.
+  [[noreturn]] static void refuse(const std::string& message, std::size_t position);
 
   // The canonical text. It parses to an equal plan.
   std::string text() const;

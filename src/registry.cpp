@@ -5,6 +5,7 @@
 
 #include "codecs/float_formats.h"
 #include "codecs/hadamard.h"
+#include "codecs/lloyd.h"
 #include "codecs/lowrank.h"
 #include "codecs/mask.h"
 #include "codecs/pack.h"
@@ -20,7 +21,8 @@ namespace {
 // The list of stages, and the only place that names them. A stage is added by a line here; nothing registers itself,
 // since a static object in an archive is dropped by the linker when no one refers to it.
 constexpr std::array kStages = {
-    &kMask, &kHadamard, &kLowRank, &kQuantize, &kF32, &kF16, &kBf16, &kPack, &kZstd, &kRans,
+    &kMask, &kHadamard, &kLowRank, &kQuantize, &kF32, &kF16, &kBf16, &kLloyd,
+    &kPack, &kZstd, &kRans,
     &kTopK,
 };
 

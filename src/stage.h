@@ -53,6 +53,7 @@ struct InputTraits {
   std::size_t values = 0;
   // After a rotation: every value's variance over its signs is at most spread·‖x‖²/values. Nothing otherwise.
   std::optional<double> rotated_spread;
+  bool own_rotation = false;   // one that each client draws for itself
 };
 
 // What a stage promises for inputs of that kind. Bounds hold for every input.

@@ -38,6 +38,24 @@ float from_half(std::uint16_t bits) noexcept { return reference::from_half(bits)
 std::uint16_t to_bfloat(float value) noexcept { return reference::to_bfloat(value); }
 float from_bfloat(std::uint16_t bits) noexcept { return reference::from_bfloat(bits); }
 
+double sum_of_squares(std::span<const float> x) noexcept { return reference::sum_of_squares(x); }
+double sum_of_magnitudes(std::span<const float> x) noexcept { return reference::sum_of_magnitudes(x); }
+
+double sum_of_products(std::span<const float> x, std::span<const std::int32_t> symbols,
+                       std::span<const double> points) noexcept {
+  return reference::sum_of_products(x, symbols, points);
+}
+
+void count_thresholds(std::span<const float> x, std::span<const float> thresholds,
+                      std::span<std::int32_t> symbols) noexcept {
+  reference::count_thresholds(x, thresholds, symbols);
+}
+
+void accumulate_points(std::span<const double> points, std::span<const std::int32_t> symbols,
+                       std::span<double> sum) noexcept {
+  reference::accumulate_points(points, symbols, sum);
+}
+
 std::size_t subset_scratch(std::size_t n) noexcept { return reference::subset_scratch(n); }
 
 void subset(std::uint64_t key, std::size_t n, std::span<std::uint64_t> scratch,

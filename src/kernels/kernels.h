@@ -54,6 +54,20 @@ float from_half(std::uint16_t bits) noexcept;
 std::uint16_t to_bfloat(float value) noexcept;
 float from_bfloat(std::uint16_t bits) noexcept;
 
+// Σ x_i², Σ |x_i|, Σ x_i·points[symbols[i]] in float64, in an order that reference.h fixes.
+double sum_of_squares(std::span<const float> x) noexcept;
+double sum_of_magnitudes(std::span<const float> x) noexcept;
+double sum_of_products(std::span<const float> x, std::span<const std::int32_t> symbols,
+                       std::span<const double> points) noexcept;
+
+// symbols[i] = how many thresholds are at most x_i. They do not fall, and are 2^k − 1, k ≥ 1.
+void count_thresholds(std::span<const float> x, std::span<const float> thresholds,
+                      std::span<std::int32_t> symbols) noexcept;
+
+// sum[i] += points[symbols[i]].
+void accumulate_points(std::span<const double> points, std::span<const std::int32_t> symbols,
+                       std::span<double> sum) noexcept;
+
 // Words of 64 bits that `subset` needs as scratch.
 std::size_t subset_scratch(std::size_t n) noexcept;
 

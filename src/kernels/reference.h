@@ -254,6 +254,48 @@ inline float from_bfloat(std::uint16_t bits) noexcept {
   return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
 }
 
+// Lane l adds the terms l, l + 16, … in this order, then lane l adds lane l + 8, l + 4, l + 2, l + 1.
+template <class Term>
+double lane_sum(std::size_t count, Term term) noexcept {
+  constexpr std::size_t kLanes = RandomStream::kLanes;
+  double lanes[kLanes] = {};
+  for (std::size_t start = 0; start < count; start += kLanes)
+    for (std::size_t lane = 0; lane < std::min(kLanes, count - start); ++lane) lanes[lane] += term(start + lane);
+  for (std::size_t half = kLanes / 2; half != 0; half /= 2)
+    for (std::size_t lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
+  return lanes[0];
+}
+
+inline double sum_of_squares(std::span<const float> x) noexcept {
+  return lane_sum(x.size(), [&](std::size_t i) { return static_cast<double>(x[i]) * static_cast<double>(x[i]); });
+}
+
+inline double sum_of_magnitudes(std::span<const float> x) noexcept {
+  return lane_sum(x.size(), [&](std::size_t i) { return static_cast<double>(std::abs(x[i])); });
+}
+
+inline double sum_of_products(std::span<const float> x, std::span<const std::int32_t> symbols,
+                              std::span<const double> points) noexcept {
+  return lane_sum(x.size(), [&](std::size_t i) {
+    return static_cast<double>(x[i]) * points[static_cast<std::size_t>(symbols[i])];
+  });
+}
+
+inline void count_thresholds(std::span<const float> x, std::span<const float> thresholds,
+                             std::span<std::int32_t> symbols) noexcept {
+  const std::size_t half = (thresholds.size() + 1) / 2;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    std::size_t count = 0;
+    for (std::size_t step = half; step != 0; step /= 2) count += thresholds[count + step - 1] <= x[i] ? step : 0;
+    symbols[i] = static_cast<std::int32_t>(count);
+  }
+}
+
+inline void accumulate_points(std::span<const double> points, std::span<const std::int32_t> symbols,
+                              std::span<double> sum) noexcept {
+  for (std::size_t i = 0; i < symbols.size(); ++i) sum[i] += points[static_cast<std::size_t>(symbols[i])];
+}
+
 inline std::size_t subset_scratch(std::size_t n) noexcept { return (n + 63) / 64; }
 
 // Floyd's algorithm (Bentley, Floyd 1987) on a bitmap: k draws whatever n, of the members or, where they are fewer, of

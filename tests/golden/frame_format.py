@@ -4,6 +4,7 @@ It is slow and plain, and shares no code with the library: it writes the golden 
 writes.
 """
 import math
+import pathlib
 import re
 import struct
 
@@ -37,6 +38,7 @@ STAGES = {  # name: (id, kind, {parameter: default})
     "f32": (5, "quantizer", {}),
     "f16": (6, "quantizer", {}),
     "bf16": (7, "quantizer", {}),
+    "lloyd": (13, "quantizer", {"bits": None}),
     "pack": (8, "coder", {}),
     "zstd": (9, "coder", {"level": "3"}),
     "topk": (18, "transform", {"keep": None}),
@@ -544,6 +546,74 @@ class FloatFormat:
         return weight * x
 
 
+def lane_sum(terms):
+    """Sixteen lanes, each in rising order, then halves onto halves (6)."""
+    lanes = np.zeros(16)
+    for start in range(0, len(terms), 16):
+        part = terms[start:start + 16]
+        lanes[:len(part)] += part
+    while len(lanes) > 1:
+        lanes = lanes[:len(lanes) // 2] + lanes[len(lanes) // 2:]
+    return float(lanes[0])
+
+
+def read_table(heading):
+    """Rows of the table under a heading of docs/scalar-tables.md, as lists of numbers."""
+    text = (pathlib.Path(__file__).parents[2] / "docs" / "scalar-tables.md").read_text()
+    rows = re.findall(r"^\| ([\d.]+) \| (.*) \|$", text.split(f"## `{heading}`")[1].split("##")[0], flags=re.M)
+    return {float(key): [float(v) for v in values.split()] for key, values in rows}
+
+
+def read_scale(data, n):
+    """A scale of f32 from 0, where there are values."""
+    if n == 0:
+        return b"", data
+    refuse_if(len(data) < 4, "the scale is cut off")
+    scale = struct.unpack_from("<f", data)[0]
+    refuse_if(not math.isfinite(scale) or math.copysign(1, scale) < 0, "a scale that is none")
+    return data[:4], data[4:]
+
+
+def scale_of(side):
+    return float(np.frombuffer(side, "<f4")[0]) if side else 0.0
+
+
+def f32(value):
+    with np.errstate(over="ignore"):
+        scale = F32(value)
+    refuse_if(not np.isfinite(scale), "a scale beyond f32")
+    return scale
+
+
+class Lloyd:
+    def __init__(self, stage, position, n):
+        self.n, self.alphabet = n, 1 << stage["bits"]
+        positive = np.array(read_table("lloyd")[stage["bits"]])
+        self.levels = np.concatenate([-positive[::-1], positive])
+
+    def quantize(self, keys, x):
+        if self.n == 0:
+            return b"", np.zeros(0, np.int64)
+        energy = lane_sum(x.astype(np.float64) ** 2)
+        sigma = math.sqrt(energy / self.n)
+        thresholds = (sigma * ((self.levels[:-1] + self.levels[1:]) / 2)).astype(F32)
+        symbols = (thresholds[None, :] <= x[:, None]).sum(1)
+        along = lane_sum(x.astype(np.float64) * self.levels[symbols])
+        scale = f32(energy / along if energy else 0)
+        return struct.pack("<f", scale), symbols * int(scale != 0)
+
+    def read_side(self, data):
+        return read_scale(data, self.n)
+
+    def dequantize(self, side, symbols, weight):
+        scale = scale_of(side)
+        refuse_if(scale == 0 and np.any(symbols), "symbols without a scale")
+        return (weight * scale) * self.levels[symbols]
+
+
+QUANTIZERS = {"quantize": Quantize, "lloyd": Lloyd}
+
+
 # ---- coders (7) ------------------------------------------------------------------------------------------------------
 def planes(bits):
     shift = 0
@@ -595,7 +665,7 @@ class Chain:
         for position, stage in enumerate(rule.transforms):
             self.transforms.append(TRANSFORMS[stage.name](stage, position, n))
             n = self.transforms[-1].outputs
-        kind = Quantize if rule.quantizer.name == "quantize" else FloatFormat
+        kind = QUANTIZERS.get(rule.quantizer.name, FloatFormat)
         self.values, self.quantizer = n, kind(rule.quantizer, len(rule.transforms), n)
         self.bits = (self.quantizer.alphabet - 1).bit_length()
 

@@ -89,6 +89,11 @@ CASES = [  # name, plan, update, seed, round, client
     ("odd_family", "train=mask:keep=0.5 | <4=f16; *=f32", "odd", 12, 34, 56),
     *[(f"keep{k}", f"mask:keep={k}+bf16", "n63", 1, 2, 3)
       for k in ("1e-4", "0.00012345", "0.30000000000000004", "1e-300")],
+    *[(f"lloyd{b}", f"lloyd:bits={b}", "n1000", 1, 0, b) for b in range(1, 9)],
+    *[(f"lloyd_{u}", f"lloyd:bits={b}", u, 2, 3, 4) for b, u in enumerate(
+        ("one", "three", "equal", "zero", "spike", "denormal", "huge", "none"), 1)],
+    *[(f"lloyd3_{u}", "lloyd:bits=3", u, 2, 3, 4) for u in ("signed_zero", "tiny", "wide")],
+    *[(f"eden{b}", f"hadamard:seed=client+lloyd:bits={b}", "n4097", 7, 1, 300) for b in (1, 2, 5)],
     ("rules", "*.bias=f32; <300=quantize:bits=8; *=hadamard+quantize:bits=3", "layers", 6, 5, 4),
     ("rules_joined", "out.*=f16; *=quantize:bits=5", "layers", 6, 5, 4),
     ("rules_unused", "nothing=f16; *=quantize:bits=5", "layers", 6, 5, 4),

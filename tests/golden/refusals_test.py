@@ -54,6 +54,13 @@ SECTIONS = {
         (floats(0, 1, 4, 4) + b"\x0d", READ),
         (floats(0, 1, 4, 4) + b"\x1d", REFUSED),              # a symbol in the second block, of one value
         (floats(0, 1, 5, 4) + b"\x0d", REFUSED)],
+    ("lloyd:bits=2", 3): [
+        (floats(0.5) + b"\x1b", READ), (floats(0.5) + b"\x5b", REFUSED), (floats(-0.5) + b"\x1b", REFUSED),
+        (floats(0) + b"\x00", READ), (floats(0) + b"\x10", REFUSED), (floats(-0.0) + b"\x00", REFUSED),
+        (floats(1e-45) + b"\x1b", READ), (floats(LARGEST / 2) + b"\x16", READ), (floats(LARGEST) + b"\x1b", REFUSED),
+        (floats(float("inf")) + b"\x1b", REFUSED), (floats(float("nan")) + b"\x1b", REFUSED),
+        (floats(0.5), REFUSED), (floats(0.5)[:3], REFUSED)],
+    ("lloyd:bits=1", 0): [(b"", READ), (floats(0), REFUSED)],
     ("f16", 2): [
         (b"\x00\x3c\xff\x7b", READ), (b"\x00\x80\x01\x00", READ), (b"\x00\x7c\x00\x00", REFUSED),
         (b"\x00\x00\x00\xfc", REFUSED), (b"\x01\x7e\x00\x00", REFUSED)],
