@@ -40,6 +40,7 @@ constexpr const char* kExamples = R"(Examples:
       the demo's setting: 100 clients, 10 a round, 200 rounds, three plans
   fewbits train --plan f32 --plan 'hadamard+quantize:bits=2' --rounds 50 --target 0.8
   fewbits train --plan f32 --plan 'train=mask:keep=0.0625 | quantize:bits=4 @ lr=0.8,label=masked'
+  fewbits train --plan f32 --plan 'mask:keep=0.01+f32 @ feedback=ef14,label=random 1 % with error feedback'
   fewbits train --model softmax --partition shards:per=2 --lr 0.05 --out out/shards
   fewbits train --plan f32 --rounds 40 --target none --record out/updates
       and then: fewbits measure --plan 'hadamard+quantize:bits=2' out/updates/round0020-client0012.npz
@@ -241,9 +242,13 @@ class TrainCommand {
     federated::run(trainer, [&](const RoundResult& round) {
       plan.rounds.push_back(round);
       const std::optional<double> accuracy = federated::smoothed_accuracy(plan.rounds).back();
-      if (folder_) folder_->add_round(index, names, round, accuracy, trainer.save());
+      const bool go_on = interrupted == 0;
+      if (folder_) {
+        const bool keep = trainer.done() || !go_on || folder_->checkpoint_is_due(index);
+        folder_->add_round(index, names, round, accuracy, keep ? std::optional(trainer.save()) : std::nullopt);
+      }
       progress.update(round, accuracy);
-      return interrupted == 0;
+      return go_on;
     });
     plan.stopped = trainer.stopped();
     if (folder_ && !plan.stopped.empty() && !stopped_before) {

@@ -85,8 +85,8 @@ void TrainSettings::add_to(CLI::App& command) {
   command.add_option("--lr-decay", plan_defaults.learning_rate_decay, "its factor from round to round")->capture_default_str();
   command.add_option("--server-lr", plan_defaults.server_learning_rate, "learning rate of the server")->capture_default_str();
   command.add_option("--server-momentum", plan_defaults.server_momentum, "momentum of the server, 0 to 1")->capture_default_str();
-  command.add_option("--plan", plans, "how updates are coded; once for each plan. 'PLAN @ lr=0.3,server-lr=1,label=NAME' "
-                     "gives a plan its own lr, lr-decay, server-lr, server-momentum, label")
+  command.add_option("--plan", plans, "how updates are coded; once for each plan. 'PLAN @ lr=0.3,feedback=ef14,label=NAME' "
+                     "gives a plan options of its own:" + forms(federated::plan_entry_options()))
       ->allow_extra_args(false)->capture_default_str();
   command.add_option("--target", target, "accuracy to reach, 0 to 1, or none; auto: 98 % of the best of plan f32")
       ->capture_default_str();

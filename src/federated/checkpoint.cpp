@@ -11,7 +11,7 @@
 namespace fewbits::federated {
 namespace {
 
-constexpr std::string_view kMagic = "fewbits checkpoint 1\n";
+constexpr std::string_view kMagic = "fewbits checkpoint 2\n";
 
 template <typename T>
 void put(std::vector<std::byte>& bytes, const T* values, std::size_t count) {
@@ -29,6 +29,21 @@ void take(std::span<const std::byte>& bytes, T* values, std::size_t count) {
   bytes = bytes.subspan(count * sizeof(T));
 }
 
+void put_state(std::vector<std::byte>& bytes, const std::vector<std::byte>& state) {
+  const std::uint64_t size = state.size();
+  put(bytes, &size, 1);
+  put(bytes, state.data(), state.size());
+}
+
+std::vector<std::byte> take_state(std::span<const std::byte>& bytes) {
+  std::uint64_t size = 0;
+  take(bytes, &size, 1);
+  if (size > bytes.size()) damaged();
+  std::vector<std::byte> state(size);
+  take(bytes, state.data(), state.size());
+  return state;
+}
+
 std::uint32_t crc(std::span<const std::byte> bytes) {
   return static_cast<std::uint32_t>(crc32_z(0, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
 }
@@ -37,15 +52,27 @@ std::uint32_t crc(std::span<const std::byte> bytes) {
 
 std::vector<std::byte> Checkpoint::to_bytes() const {
   std::vector<std::byte> bytes;
-  const std::array<std::uint64_t, 9> numbers = {fingerprint,  seed,           round,          frames,
-                                                upload_bytes, download_bytes, stopped.size(), parameters.size(),
-                                                velocity.size()};
-  bytes.reserve(kMagic.size() + sizeof numbers + stopped.size() + 4 * (parameters.size() + velocity.size()) + 4);
+  const std::array<std::uint64_t, 11> numbers = {
+      fingerprint,     seed,
+      round,           frames,
+      upload_bytes,    download_bytes,
+      stopped.size(),  parameters.size(),
+      velocity.size(), static_cast<std::uint64_t>(states.feedback),
+      states.clients.size()};
+  std::size_t state_bytes = states.server.size() + 8;
+  for (const auto& [client, state] : states.clients) state_bytes += state.size() + 12;
+  bytes.reserve(kMagic.size() + sizeof numbers + stopped.size() + 4 * (parameters.size() + velocity.size()) + state_bytes +
+                4);
   put(bytes, kMagic.data(), kMagic.size());
   put(bytes, numbers.data(), numbers.size());
   put(bytes, stopped.data(), stopped.size());
   put(bytes, parameters.data(), parameters.size());
   put(bytes, velocity.data(), velocity.size());
+  for (const auto& [client, state] : states.clients) {
+    put(bytes, &client, 1);
+    put_state(bytes, state);
+  }
+  put_state(bytes, states.server);
   const std::uint32_t checksum = crc(bytes);
   put(bytes, &checksum, 1);
   return bytes;
@@ -59,7 +86,7 @@ Checkpoint Checkpoint::from_bytes(std::span<const std::byte> bytes) {
   bytes = bytes.subspan(kMagic.size(), bytes.size() - kMagic.size() - 4);
 
   Checkpoint saved;
-  std::array<std::uint64_t, 9> numbers{};
+  std::array<std::uint64_t, 11> numbers{};
   take(bytes, numbers.data(), numbers.size());
   if (numbers[6] > bytes.size() || numbers[7] > bytes.size() || numbers[8] > bytes.size()) damaged();
   saved.fingerprint = numbers[0];
@@ -74,6 +101,13 @@ Checkpoint Checkpoint::from_bytes(std::span<const std::byte> bytes) {
   take(bytes, saved.stopped.data(), saved.stopped.size());
   take(bytes, saved.parameters.data(), saved.parameters.size());
   take(bytes, saved.velocity.data(), saved.velocity.size());
+  saved.states.feedback = static_cast<Feedback>(numbers[9]);
+  for (std::uint64_t i = 0; i < numbers[10]; ++i) {
+    std::uint32_t client = 0;
+    take(bytes, &client, 1);
+    if (!saved.states.clients.emplace(client, take_state(bytes)).second) damaged();
+  }
+  saved.states.server = take_state(bytes);
   if (!bytes.empty()) damaged();
   return saved;
 }

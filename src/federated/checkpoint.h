@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "federated/client_states.h"
+
 namespace fewbits::federated {
 
 // The state of a trainer between two rounds, as bytes in this machine's order, with a CRC-32 at the end.
@@ -19,6 +21,7 @@ struct Checkpoint {
   std::string stopped;
   std::vector<float> parameters;
   std::vector<float> velocity;
+  ClientStates::Saved states;
 
   std::vector<std::byte> to_bytes() const;
   static Checkpoint from_bytes(std::span<const std::byte> bytes);  // throws kBadArgument when they are damaged

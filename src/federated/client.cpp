@@ -24,10 +24,14 @@ Reply Worker::train(const Assignment& assignment, std::uint32_t client) {
   Stopwatch watch;
   reply.loss = descend(assignment, client);
   reply.train_seconds = watch.lap();
-  const std::span<const std::byte> frame = encoder_.encode(
-      update_, {.seed = options_->seed, .round = assignment.round, .client = client});
+  const Context context{.seed = options_->seed, .round = assignment.round, .client = client};
+  if (assignment.states != nullptr) {
+    reply.frame = assignment.states->encode(update_, context);
+  } else {
+    const std::span<const std::byte> frame = encoder_.encode(update_, context);
+    reply.frame.assign(frame.begin(), frame.end());
+  }
   reply.encode_seconds = watch.lap();
-  reply.frame.assign(frame.begin(), frame.end());
   if (std::binary_search(assignment.observed.begin(), assignment.observed.end(), client)) {
     (*assignment.see)({.round = assignment.round, .client = client, .values = update_});
   }

@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "federated/client_states.h"
 #include "fewbits/codec.h"
 #include "fewbits/federated/federated.h"
 #include "fewbits/structure.h"
@@ -19,6 +20,7 @@ struct Assignment {
   double learning_rate = 0;
   std::span<const float> model;
   const Structure* family = nullptr;  // train inside it; null: all parameters
+  ClientStates* states = nullptr;     // encode by what clients remember; null: they remember nothing
   std::span<const std::uint32_t> observed;  // clients of which `see` is shown the update, in order of their ids
   const std::function<void(const ClientUpdate&)>* see = nullptr;
 };

@@ -1,5 +1,6 @@
 #include "federated/plan_entry.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "datasets/spec.h"
@@ -10,6 +11,11 @@ namespace {
 
 constexpr double kMost = 1e6;
 constexpr double kLeast = 1e-12;
+constexpr double kDgcMomentum = 0.9;   // Lin et al. 2018
+
+constexpr std::pair<const char*, Feedback> kFeedbacks[] = {
+    {"none", Feedback::kNone}, {"ef14", Feedback::kEf14},   {"ef21", Feedback::kEf21},
+    {"dgc", Feedback::kDgc},   {"diana", Feedback::kDiana}, {"reference", Feedback::kReference}};
 
 std::string trimmed(std::string_view text) {
   const std::size_t begin = text.find_first_not_of(" \t");
@@ -17,7 +23,64 @@ std::string trimmed(std::string_view text) {
   return std::string(text.substr(begin, text.find_last_not_of(" \t") - begin + 1));
 }
 
+[[noreturn]] void wrong(const std::string& key, const std::string& value, const std::string& expected) {
+  throw Error(Errc::kBadArgument, key + " is '" + value + "', expected " + expected);
+}
+
+Feedback feedback_of(const std::string& value) {
+  const auto found = std::ranges::find(kFeedbacks, value, [](const auto& pair) { return std::string(pair.first); });
+  if (found == std::end(kFeedbacks)) wrong("feedback", value, "none, ef14, ef21, dgc, diana or reference");
+  return found->second;
+}
+
+void read_feedback(const datasets::Spec& own, PlanOptions& options) {
+  if (own.has("feedback")) {
+    options.feedback = feedback_of(own.value("feedback"));
+    if (options.feedback == Feedback::kDgc) options.error_feedback.momentum = kDgcMomentum;
+  }
+  const auto given = [&](const char* key, std::initializer_list<Feedback> kinds) {
+    if (!own.has(key)) return false;
+    if (std::ranges::find(kinds, options.feedback) != kinds.end()) return true;
+    std::string names;
+    for (const auto& [name, kind] : kFeedbacks)
+      if (std::ranges::find(kinds, kind) != kinds.end()) names += (names.empty() ? "" : " or ") + std::string(name);
+    throw Error(Errc::kBadArgument, std::string(key) + " goes with feedback=" + names + " only");
+  };
+  FeedbackOptions& error_feedback = options.error_feedback;
+  if (given("feedback-scale", {Feedback::kEf14, Feedback::kEf21, Feedback::kDgc}))
+    error_feedback.scale = own.number("feedback-scale", kLeast, 1);
+  if (given("feedback-storage", {Feedback::kEf14, Feedback::kDgc})) {
+    const std::string& storage = own.value("feedback-storage");
+    if (storage != "float32" && storage != "bf16") wrong("feedback-storage", storage, "float32 or bf16");
+    error_feedback.storage = storage == "bf16" ? StateStorage::kBFloat16 : StateStorage::kFloat32;
+  }
+  if (given("feedback-decay", {Feedback::kEf14, Feedback::kDgc}))
+    error_feedback.decay = own.number("feedback-decay", 0, 1);
+  if (given("feedback-max-age", {Feedback::kEf14, Feedback::kDgc}))
+    error_feedback.max_age = static_cast<std::uint32_t>(own.integer("feedback-max-age", 0, kMaxRound));
+  if (given("feedback-momentum", {Feedback::kDgc})) error_feedback.momentum = own.number("feedback-momentum", kLeast, 1);
+  if (given("feedback-rate", {Feedback::kDiana})) options.shift.rate = own.number("feedback-rate", kLeast, 1);
+}
+
 }  // namespace
+
+std::vector<PlanOptionInfo> plan_entry_options() {
+  return {
+      {"label", "label=NAME", "what tables and pictures call it"},
+      {"lr", "lr=R", "as --lr, for this plan alone"},
+      {"lr-decay", "lr-decay=F", "as --lr-decay"},
+      {"server-lr", "server-lr=R", "as --server-lr"},
+      {"server-momentum", "server-momentum=M", "as --server-momentum"},
+      {"feedback", "feedback=none|ef14|ef21|dgc|diana|reference",
+       "what clients remember between frames: the error of biased codecs, or, with diana and reference, shifts of unbiased ones"},
+      {"feedback-storage", "feedback-storage=float32|bf16", "how clients keep it (ef14, dgc)"},
+      {"feedback-decay", "feedback-decay=F", "its factor for each round that a client skipped (ef14, dgc); 1"},
+      {"feedback-max-age", "feedback-max-age=N", "rounds after which it is dropped (ef14, dgc); 0: never"},
+      {"feedback-momentum", "feedback-momentum=M", "of dgc; 0.9"},
+      {"feedback-scale", "feedback-scale=S", "factor before coding (ef14, ef21, dgc); of the codec"},
+      {"feedback-rate", "feedback-rate=A", "share of a difference that diana learns; 1/(1 + NMSE bound)"},
+  };
+}
 
 PlanEntry parse_plan_entry(std::string_view text, const PlanOptions& defaults) {
   PlanEntry entry{.text = trimmed(text), .label = trimmed(text), .options = defaults};
@@ -27,7 +90,9 @@ PlanEntry parse_plan_entry(std::string_view text, const PlanOptions& defaults) {
   if (at == std::string::npos) return entry;
 
   const datasets::Spec own("options of a plan,", "@:" + trimmed(std::string_view(entry.text).substr(at + 1)));
-  own.allow_only({"label", "lr", "lr-decay", "server-lr", "server-momentum"});
+  std::vector<std::string> known;
+  for (const PlanOptionInfo& option : plan_entry_options()) known.push_back(option.name);
+  own.allow_only(known);
   if (own.has("label")) entry.label = own.value("label");
   for (const auto& [key, value] : {std::pair{"lr", &entry.options.learning_rate},
                                    std::pair{"lr-decay", &entry.options.learning_rate_decay},
@@ -35,6 +100,7 @@ PlanEntry parse_plan_entry(std::string_view text, const PlanOptions& defaults) {
     if (own.has(key)) *value = own.number(key, kLeast, kMost);
   }
   if (own.has("server-momentum")) entry.options.server_momentum = own.number("server-momentum", 0, 1);
+  read_feedback(own, entry.options);
   return entry;
 }
 

@@ -2,12 +2,13 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "fewbits/federated/federated.h"
 
 namespace fewbits::federated {
 
-// A plan with options of its own: "PLAN" or "PLAN @ lr=0.3,server-lr=1,label=NAME".
+// A plan with options of its own: "PLAN" or "PLAN @ lr=0.3,server-lr=1,label=NAME,feedback=ef14".
 struct PlanEntry {
   std::string text;     // as it was given
   std::string label;    // what people read; the text where none is given
@@ -17,5 +18,13 @@ struct PlanEntry {
 // Options that are not named keep their value in `defaults`. Throws kBadArgument for a name or value that is none.
 // The plan itself is not looked at.
 PlanEntry parse_plan_entry(std::string_view text, const PlanOptions& defaults);
+
+struct PlanOptionInfo {
+  std::string name;
+  std::string form;      // "feedback=none|ef14|ef21|dgc|diana|reference"
+  std::string summary;
+};
+// The options that may stand behind the @.
+std::vector<PlanOptionInfo> plan_entry_options();
 
 }  // namespace fewbits::federated

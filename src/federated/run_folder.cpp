@@ -16,6 +16,9 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 using nlohmann::ordered_json;
 
+// As many are written at most, on average.
+constexpr std::size_t kCheckpointBytesARound = 16u << 20;
+
 [[noreturn]] void fail(const std::string& what) { throw Error(Errc::kBadArgument, what); }
 
 ordered_json line_of(std::size_t index, const ordered_json& names, const RoundResult& round,
@@ -158,10 +161,19 @@ std::optional<std::vector<std::byte>> RunFolder::checkpoint(std::size_t index) c
   return std::vector<std::byte>(raw, raw + text.size());
 }
 
+bool RunFolder::checkpoint_is_due(std::size_t index) const noexcept {
+  const auto pace = paces_.find(index);
+  return pace == paces_.end() || (pace->second.rounds + 1) * kCheckpointBytesARound >= pace->second.bytes;
+}
+
 void RunFolder::add_round(std::size_t index, const ordered_json& names, const RoundResult& round,
-                          std::optional<double> smoothed, std::span<const std::byte> checkpoint) {
+                          std::optional<double> smoothed, const std::optional<std::vector<std::byte>>& checkpoint) {
   append(line_of(index, names, round, smoothed));
-  replace(checkpoint_path(index), text_of(checkpoint));
+  Pace& pace = paces_[index];
+  ++pace.rounds;
+  if (!checkpoint) return;
+  replace(checkpoint_path(index), text_of(std::span(*checkpoint)));
+  pace = {checkpoint->size(), 0};
 }
 
 void RunFolder::add_stop(std::size_t index, const ordered_json& names, const std::string& reason,

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <span>
@@ -15,9 +16,9 @@ namespace fewbits::federated {
 
 // The folder of a run:
 //   results.jsonl          first what is run ("type": "run"), then a line a round and plan
-//   checkpoints/<i>.bin    of plan i, replaced after each of its rounds
+//   checkpoints/<i>.bin    of plan i, replaced after each of its rounds, or after some where it is large
 //   summary.json           written at the end
-// A round's line is written before its checkpoint, so lines beyond a checkpoint are of a round that is done again.
+// A round's line is written before its checkpoint, so lines beyond a checkpoint are of rounds that are done again.
 class RunFolder {
  public:
   // Begins a run. Throws kBadArgument when the folder has results already, unless `force` says to remove them.
@@ -33,9 +34,14 @@ class RunFolder {
   const std::vector<RoundResult>& rounds(std::size_t index) const;
   std::optional<std::vector<std::byte>> checkpoint(std::size_t index) const;
 
-  // A finished round, and the trainer's state after it. `names` are fields to put first in the line.
+  // Whether the next round of plan `index` should come with a checkpoint: where clients remember much it has many
+  // megabytes, and is written after every few rounds.
+  bool checkpoint_is_due(std::size_t index) const noexcept;
+
+  // A finished round, and the trainer's state after it; none where it is not kept. `names` are fields to put first in the
+  // line.
   void add_round(std::size_t index, const nlohmann::ordered_json& names, const RoundResult& round,
-                 std::optional<double> smoothed, std::span<const std::byte> checkpoint);
+                 std::optional<double> smoothed, const std::optional<std::vector<std::byte>>& checkpoint);
   // Training has diverged after the last round.
   void add_stop(std::size_t index, const nlohmann::ordered_json& names, const std::string& reason,
                 std::span<const std::byte> checkpoint);
@@ -53,6 +59,11 @@ class RunFolder {
   std::filesystem::path folder_;
   nlohmann::ordered_json header_;
   std::vector<std::vector<RoundResult>> rounds_;
+  struct Pace {
+    std::size_t bytes = 0;    // of the last checkpoint
+    std::size_t rounds = 0;   // since it
+  };
+  std::map<std::size_t, Pace> paces_;
   std::ofstream results_;
 };
 

@@ -10,6 +10,7 @@
 
 #include "federated/checkpoint.h"
 #include "federated/client.h"
+#include "federated/client_states.h"
 #include "federated/sampling.h"
 #include "federated/stopwatch.h"
 #include "fewbits/aggregator.h"
@@ -66,6 +67,12 @@ void check(const Options& options, const PlanOptions& plan, std::size_t clients)
   require(plan.server_momentum >= 0 && plan.server_momentum < 1, "server-momentum must be at least 0 and less than 1");
 }
 
+std::vector<double> weights_of(const Task& task) {
+  std::vector<double> weights;
+  for (const auto& rows : task.clients) weights.push_back(static_cast<double>(rows.size()));
+  return weights;
+}
+
 bool is_divergence(const Error& error) {
   return error.code() == Errc::kNotFinite || error.code() == Errc::kTooLarge;
 }
@@ -86,6 +93,7 @@ struct Trainer::State {
         plan(the_plan),
         model(task.model()),
         codec(Codec::compile(plan.plan, model->layout())),
+        states(codec, plan, weights_of(task)),
         arena(options.threads == 0 ? tbb::task_arena::automatic : static_cast<int>(options.threads)),
         workers([this] { return Worker(task, options, codec); }),
         parameters(model->layout().elements()),
@@ -128,6 +136,7 @@ struct Trainer::State {
   const PlanOptions plan;
   std::unique_ptr<Model> model;
   const Codec codec;
+  ClientStates states;
   std::optional<tbb::global_control> parallelism;
   tbb::task_arena arena;
   tbb::enumerable_thread_specific<Worker> workers;
@@ -156,8 +165,11 @@ std::optional<std::vector<float>> Trainer::State::average(RoundResult& result) {
       .learning_rate = plan.learning_rate * std::pow(plan.learning_rate_decay, result.round - 1),
       .model = parameters,
       .family = family ? &*family : nullptr,
+      .states = states.active() ? &states : nullptr,
       .observed = observed,
       .see = &see};
+  states.begin_round(cohort);
+  result.download_bytes = cohort.size() * (sizeof(float) * parameters.size() + states.download_bytes());
 
   Aggregator sum(codec, {options.seed, result.round});
   for (std::size_t begin = 0; begin < cohort.size(); begin += kFramesAtOnce) {
@@ -188,7 +200,14 @@ std::optional<std::vector<float>> Trainer::State::average(RoundResult& result) {
   result.loss /= static_cast<double>(result.examples);
 
   Stopwatch watch;
-  std::vector<float> mean = sum.mean();
+  std::vector<float> mean;
+  try {
+    mean = states.finish_round(sum);
+  } catch (const Error& error) {
+    if (!is_divergence(error)) throw;
+    stop(std::string("the mean was refused: ") + error.what());
+    return std::nullopt;
+  }
   if (family) {
     std::vector<float> update(parameters.size());
     family->expand(mean, update);
@@ -252,7 +271,7 @@ std::optional<RoundResult> Trainer::step() {
   }
   s.round = result.round;
   result.upload_bytes = s.upload_bytes += result.upload_bytes;
-  result.download_bytes = s.download_bytes += 4 * s.parameters.size() * result.clients;
+  result.download_bytes = s.download_bytes += result.download_bytes;
   result.frames = s.frames += result.clients;
   if (s.round % s.options.eval_every == 0 || s.round == s.options.rounds) result.accuracy = s.evaluate();
   result.seconds = watch.lap();
@@ -274,7 +293,7 @@ std::vector<std::byte> Trainer::save() const {
   const State& s = *state_;
   return Checkpoint{.fingerprint = s.codec.fingerprint(), .seed = s.options.seed, .round = s.round, .frames = s.frames,
                     .upload_bytes = s.upload_bytes, .download_bytes = s.download_bytes, .stopped = s.stopped,
-                    .parameters = s.parameters, .velocity = s.velocity}
+                    .parameters = s.parameters, .velocity = s.velocity, .states = s.states.save()}
       .to_bytes();
 }
 
@@ -285,6 +304,7 @@ void Trainer::restore(std::span<const std::byte> bytes) {
               saved.parameters.size() == s.parameters.size() && saved.velocity.size() == s.velocity.size() &&
               saved.round <= s.options.rounds,
           "checkpoint is of another plan, model, seed, momentum or number of rounds");
+  s.states.restore(saved.states);
   s.round = static_cast<std::uint32_t>(saved.round);
   s.frames = saved.frames;
   s.upload_bytes = saved.upload_bytes;

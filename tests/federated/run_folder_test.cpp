@@ -107,6 +107,45 @@ TEST_F(RunFolderTest, ALossThatIsNoNumberSurvives) {
   EXPECT_FALSE(read.accuracy.has_value());
 }
 
+// Of 40 MB every third round is kept: 16 MB a round.
+TEST_F(RunFolderTest, LargeCheckpointsAreWrittenEveryFewRounds) {
+  RunFolder run = RunFolder::create(folder_, kHeader, false);
+  Options longer = options_;
+  longer.rounds = 8;
+  Trainer trainer(synthetic_.task, longer, {});
+  std::vector<std::byte> state;
+  std::vector<bool> due;
+  for (int i = 0; i < 8; ++i) {
+    const RoundResult round = trainer.step().value();
+    due.push_back(run.checkpoint_is_due(0));
+    state = trainer.save();
+    if (i < 5) state.resize(40u << 20);
+    run.add_round(0, kNames, round, round.accuracy, due.back() ? std::optional(state) : std::nullopt);
+  }
+  // The fourth is large as well; the seventh is small, and so the next one is due again.
+  EXPECT_EQ(due, (std::vector<bool>{true, false, false, true, false, false, true, true}));
+  EXPECT_TRUE(run.checkpoint_is_due(0));
+  EXPECT_TRUE(run.checkpoint_is_due(1));
+  EXPECT_EQ(run.checkpoint(0), state);
+  EXPECT_EQ(RunFolder::open(folder_).rounds(0).size(), 8u);
+}
+
+TEST_F(RunFolderTest, RoundsWithoutACheckpointAreDoneAgain) {
+  begin();
+  {
+    RunFolder run = RunFolder::open(folder_);
+    Trainer trainer(synthetic_.task, options_, {});
+    trainer.restore(run.checkpoint(0).value());
+    for (int i = 0; i < 2; ++i) {
+      const RoundResult round = trainer.step().value();
+      run.add_round(0, kNames, round, round.accuracy, std::nullopt);
+    }
+    EXPECT_EQ(lines().size(), 5u);
+  }
+  EXPECT_EQ(RunFolder::open(folder_).rounds(0).size(), 2u);
+  EXPECT_EQ(lines().size(), 3u);
+}
+
 TEST_F(RunFolderTest, ResultsAreNotOverwrittenUnasked) {
   begin();
   EXPECT_THROW(RunFolder::create(folder_, kHeader, false), Error);

@@ -10,8 +10,10 @@
 #include <vector>
 
 #include "fewbits/codec.h"
+#include "fewbits/error_feedback.h"
 #include "fewbits/export.h"
 #include "fewbits/federated/model.h"
+#include "fewbits/shift.h"
 
 // Federated averaging (McMahan et al. 2016, arXiv 1602.05629) in one process, in which every update crosses a byte
 // buffer as a frame: encoded by the client, decoded by the server's aggregator.
@@ -37,12 +39,25 @@ struct Options {
   std::size_t threads = 0;                   // 0: all cores. No result depends on it
 };
 
+// What clients remember between their frames (docs/codecs.md, error feedback and shifts).
+enum class Feedback : std::uint8_t {
+  kNone,
+  kEf14,
+  kEf21,
+  kDgc,        // EF14 with momentum
+  kDiana,
+  kReference,  // all know the last mean
+};
+
 struct PlanOptions {
   std::string plan = "f32";
   double learning_rate = 0.1;
   double learning_rate_decay = 1;            // factor of the clients' rate from round to round
   double server_learning_rate = 1;
   double server_momentum = 0;                // velocity = momentum · velocity + mean; model += rate · velocity
+  Feedback feedback = Feedback::kNone;
+  FeedbackOptions error_feedback = {};       // of kEf14, kEf21 and kDgc, which decides its method
+  ShiftOptions shift = {};                   // of kDiana
 };
 
 // Counts are of the whole run so far; loss and seconds of this round. Seconds are sums over clients, for reports only.
@@ -54,7 +69,7 @@ struct RoundResult {
   std::size_t examples = 0;
   std::uint64_t frames = 0;
   std::uint64_t upload_bytes = 0;            // lengths of the frames
-  std::uint64_t download_bytes = 0;          // 4 a parameter and client
+  std::uint64_t download_bytes = 0;          // 4 a parameter and client; 8 with a reference
   double seconds = 0;                        // of the round, by the clock
   double train_seconds = 0;
   double encode_seconds = 0;
@@ -93,7 +108,7 @@ class FEWBITS_API Trainer {
   std::span<const float> parameters() const noexcept;
 
   // Everything that the next rounds depend on. A trainer made of the same arguments and restored goes on as the first
-  // would have, bit for bit. `restore` throws kBadArgument for bytes of another plan or model, or damaged ones.
+  // would have, bit for bit. `restore` throws Error for bytes of another plan or model, or damaged ones.
   std::vector<std::byte> save() const;
   void restore(std::span<const std::byte> bytes);
 
