@@ -202,4 +202,15 @@ GroupDescription Chain::describe(const Plan::Rule& rule) const {
   return group;
 }
 
+double Chain::transform_gain() const {
+  InputTraits input{elements_, std::nullopt, false};
+  double gain = 1;
+  for (const auto& transform : transforms_) {
+    const Traits traits = transform->traits(input);
+    if (traits.unbiased == Unbiased::kAlways && traits.nmse_bound) gain *= 1 + *traits.nmse_bound;
+    input = transform->output_traits(input);
+  }
+  return gain;
+}
+
 }  // namespace fewbits

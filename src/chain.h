@@ -54,6 +54,9 @@ class Chain {
 
   GroupDescription describe(const Plan::Rule& rule) const;
 
+  // Π (1 + NMSE) of the unbiased transforms: what they multiply values by that they keep, n/k for a subset.
+  double transform_gain() const;
+
  private:
   void check_stages_fit(const Plan::Rule& rule, InputTraits input) const;
   StageContext context(const Context& keys, std::size_t stage, Workspace& workspace) const noexcept;

@@ -1,6 +1,6 @@
 #include "fewbits/error_feedback.h"
 
-#include <cmath>
+#include <algorithm>
 #include <utility>
 
 #include "client_memory.h"
@@ -33,11 +33,9 @@ StateKind kind_of(const FeedbackOptions& options) {
 double scale_of(const FeedbackOptions& options, const Codec& codec) {
   if (options.scale) return *options.scale;
   if (const std::optional<double> bound = unbiased_bound(codec)) return 1 / (1 + *bound);
-  // What a contraction decodes has less than twice the norm.
-  const double growth = codec.describe().norm_growth.value_or(0);
-  require(growth <= 2, "plan '" + codec.plan() + "' may multiply norms by " + std::to_string(growth) +
-                           ", its memory could grow without end; give a scale, such as the share that a mask keeps");
-  return 1;
+  double gain = 1;
+  for (const auto& group : codec.impl().groups()) gain = std::max(gain, group.chain.transform_gain());
+  return 1 / gain;
 }
 
 // base^exponent, the same bits everywhere, which pow is not.

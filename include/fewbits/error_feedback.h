@@ -26,9 +26,9 @@ enum class StateStorage {
 struct FeedbackOptions {
   FeedbackMethod method = FeedbackMethod::kEf14;
 
-  // The codec encodes scale · p. Feedback converges for contractions, ‖p − C(scale · p)‖ < ‖p‖. None: 1 for a biased
-  // codec; 1/(1 + ω) for an unbiased one whose NMSE is at most ω, which makes it one: of a subset come the values
-  // themselves. A biased codec that may multiply norms by more than 2 needs one.
+  // The codec encodes scale · p. Feedback converges for contractions, ‖p − C(scale · p)‖ < ‖p‖. None: 1/(1 + ω) for an
+  // unbiased codec whose NMSE is at most ω, which makes it one; else 1, or k/n where a subset is taken, whose values then
+  // come as they are.
   std::optional<double> scale = std::nullopt;
 
   // The rest for kEf14 only.

@@ -28,7 +28,7 @@ std::vector<FeedbackOptions> every_kind() {
           {.method = FeedbackMethod::kEf21, .scale = 0.3}};
 }
 
-const std::vector<const char*> kCoarse = {"bf16", "mask:keep=0.1+f32", "quantize:bits=1",
+const std::vector<const char*> kCoarse = {"bf16", "topk:keep=0.05+f32", "mask:keep=0.1+f32", "quantize:bits=1",
                                           "hadamard+mask:keep=0.2+quantize:bits=2", "mask:keep=0.1,seed=round+f32+zstd"};
 
 std::vector<float> sent(ErrorFeedback& feedback, std::span<const float> update, std::uint32_t round) {
@@ -144,11 +144,16 @@ TEST(ErrorFeedback, TheScaleMakesUnbiasedCodecsContractions) {
   while (round < 300 && norm(unscaled.memory()) < 1e6 * norm(x)) sent(unscaled, x, ++round);
   EXPECT_LT(round, 300u);   // without it the memory grows without end
 
-  const Codec biased = Codec::compile("mask:keep=0.5+bf16", 64);
-  EXPECT_EQ(refusal([&] { ErrorFeedback{biased}; }), Errc::kBadArgument);
-  ErrorFeedback feedback(biased, {.scale = 0.5});
-  for (round = 1; round <= 300; ++round) sent(feedback, x, round);
-  EXPECT_LT(norm(feedback.memory()), 65 * norm(x));
+  // Biased ones come as they are, but for the gain of a mask.
+  for (const auto& [plan, scale] : {std::pair{"topk:keep=0.1+quantize:bits=4", 1.0}, std::pair{"mask:keep=0.5+bf16", 0.5},
+                                    std::pair{"hadamard:seed=client+lloyd:bits=1", 1.0}, std::pair{"topk:keep=0.1+f32", 1.0},
+                                    std::pair{"topk:keep=0.5+mask:keep=0.25+f32", 0.25}}) {
+    const Codec biased = Codec::compile(plan, 64);
+    EXPECT_EQ(ErrorFeedback(biased).encode(x, at(1)), ErrorFeedback(biased, {.scale = scale}).encode(x, at(1))) << plan;
+    ErrorFeedback feedback(biased);
+    for (round = 1; round <= 300; ++round) sent(feedback, x, round);
+    EXPECT_LT(norm(feedback.memory()), 65 * norm(x)) << plan;
+  }
 }
 
 // u = 0.5·u + x, p = e + u; where p was sent both are 0.
@@ -420,38 +425,47 @@ TEST(SavedFeedback, SaysWhatIsWrong) {
 }
 
 // What stalls a biased codec: at the optimum the clients' gradients are not zero, and so neither are their errors. EF14
-// leaves rate times the memories, EF21 nothing, since what it codes vanishes.
+// leaves rate times the mean memory, EF21 nothing, since what it codes vanishes. (Richtárik et al. 2021, theorem 1: with a
+// fifth of the coordinates, and curvature 1, EF21 converges for rates up to 0.105.)
 TEST(ErrorFeedback, LetsBiasedCodecsReachTheOptimum) {
-  const Codec codec = Codec::compile("bf16", 100);
-  const Quadratic start(6, 100, 10, 3);
-  constexpr double kRate = 0.2;
-  const Descent descent{.rounds = 400, .rate = kRate};
-
-  Quadratic plain = start;
-  Descent without = descent;
-  without.encode = [&](std::size_t, std::span<const float> x, const Context& context) { return codec.encode(x, context); };
-  const double stalled = without.run(plain, codec);
-
-  const auto with = [&](const FeedbackOptions& options) {
-    std::vector<ErrorFeedback> clients;
-    for (std::size_t i = 0; i < start.clients(); ++i) clients.emplace_back(codec, options);
-    ServerShift server(codec, ShiftMethod::kEf21);
-    Descent own = descent;
-    own.encode = [&](std::size_t i, std::span<const float> x, const Context& context) {
-      return clients[i].encode(x, context);
-    };
-    own.arrived = [&](std::size_t i) { clients[i].commit(); };
-    if (options.method == FeedbackMethod::kEf21)
-      own.update = [&](const Aggregator& sum) { return server.update(sum, start.total); };
-    Quadratic task = start;
-    return own.run(task, codec);
+  struct Case {
+    const char* plan;
+    double stalled;
   };
-  const double ef14 = with({}), ef21 = with({.method = FeedbackMethod::kEf21});
   // bf16 rounds by up to 2^-9 of gradients of 8 or so, six clients' errors are averaged, and the model goes where their
-  // mean is right again: some 5e-3. EF14 moves the model by rate times the mean memory.
-  EXPECT_GT(stalled, 2e-3);
-  EXPECT_LT(ef14, stalled / 3);
-  EXPECT_LT(ef21, 1e-5);   // float32 of values near 10
+  // mean is right again: some 5e-3. The largest fifth of each client's gradient has a mean far from the mean gradient's.
+  for (const Case& c : {Case{"bf16", 2e-3}, Case{"topk:keep=0.2+f32", 1}}) {
+    const Codec codec = Codec::compile(c.plan, 100);
+    const Quadratic start(6, 100, 10, 3);
+    const Descent descent{.rounds = 1000, .rate = 0.1};
+
+    Quadratic plain = start;
+    Descent without = descent;
+    without.encode = [&](std::size_t, std::span<const float> x, const Context& context) { return codec.encode(x, context); };
+    const double stalled = without.run(plain, codec);
+
+    const auto with = [&](const FeedbackOptions& options, double share = 1) {
+      std::vector<ErrorFeedback> clients;
+      for (std::size_t i = 0; i < start.clients(); ++i) clients.emplace_back(codec, options);
+      ServerShift server(codec, ShiftMethod::kEf21);
+      Descent own = descent;
+      own.encode = [&](std::size_t i, std::span<const float> x, const Context& context) {
+        return clients[i].encode(x, context);
+      };
+      own.arrived = [&](std::size_t i) { clients[i].commit(); };
+      own.takes_part = [&](std::uint32_t round, std::size_t i) { return reader(100 * round + i).uniform() < share; };
+      if (options.method == FeedbackMethod::kEf21)
+        own.update = [&](const Aggregator& sum) { return server.update(sum, start.total); };
+      Quadratic task = start;
+      return own.run(task, codec);
+    };
+    const double ef14 = with({}), ef21 = with({.method = FeedbackMethod::kEf21});
+    const double ef21_of_some = with({.method = FeedbackMethod::kEf21}, 0.7);
+    EXPECT_GT(stalled, c.stalled) << c.plan;
+    EXPECT_LT(ef14, stalled / 3) << c.plan;
+    EXPECT_LT(ef21, 1e-5) << c.plan;   // float32 of values near 10
+    EXPECT_LT(ef21_of_some, 1e-5) << c.plan;
+  }
 }
 
 }  // namespace
