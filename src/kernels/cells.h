@@ -1,0 +1,160 @@
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "kernels/rans.h"
+
+// The entropy model of dithered lattice points: how probable each point of a grid is, given where the dither has put the
+// grid. Integers only, from tables of a few distribution functions (docs/frame-format.md).
+namespace fewbits {
+
+// Fixed point: 24 fractional bits of a step.
+inline constexpr unsigned kStepBits = 24;
+inline constexpr std::int64_t kOneStep = std::int64_t{1} << kStepBits;
+
+// Shapes of the values' distribution: the normal one, and scale mixtures of it with ever heavier tails, all of variance 1.
+inline constexpr int kShapes = 7;
+inline constexpr int kCdfPerUnit = 128;           // entries to a standard deviation
+inline constexpr int kCdfHalf = 8 * kCdfPerUnit;  // entries on either side of 0
+inline constexpr unsigned kCdfBits = 20;
+
+// F(z) at z = (i − kCdfHalf)/kCdfPerUnit in units of 2^-20, for i = 0 … 2·kCdfHalf; 0 at the first, 2^20 at the last.
+const std::uint32_t* distribution(int shape) noexcept;
+
+// 256·(−log2(probability·2^-20)): code lengths for choosing steps.
+std::uint32_t code_length(std::uint32_t probability) noexcept;
+
+// Probabilities of the points {spacing·m − offset} for all integers m, of values with standard deviation `sigma` steps.
+class CellModel {
+ public:
+  CellModel() = default;
+
+  // spacing: steps from point to point, 1 or 2; sigma > 0.
+  CellModel(int shape, unsigned spacing, double sigma) noexcept
+      : cdf_(distribution(shape)), spacing_bits_(kStepBits + (spacing == 2 ? 1 : 0)) {
+    const double points = sigma / spacing;   // a standard deviation, in points
+    while (points > 4.0 * static_cast<double>(std::uint64_t{1} << raw_bits_) && raw_bits_ < 24) ++raw_bits_;
+    const double bins = points / static_cast<double>(std::uint64_t{1} << raw_bits_);
+    window_ = static_cast<std::int32_t>(std::min(kReach * bins, 24.0)) + 1;
+    const double slope = kCdfPerUnit * 0x1p20 / sigma;
+    slope_ = static_cast<std::int64_t>(std::min(slope, 0x1p37) + 0.5);
+  }
+
+  // Nearest point to 0 on a grid whose point m = 0 is at −offset: its m. The distance of that point is in (−1/2, 1/2].
+  std::int64_t center(std::int64_t offset) const noexcept {
+    return (offset + (std::int64_t{1} << (spacing_bits_ - 1))) >> spacing_bits_;
+  }
+
+  // Point m, which is `m − center` points from the one nearest to 0.
+  void write(RansWriter& rans, unsigned lane, std::int64_t offset, std::int64_t m) const noexcept {
+    const std::int64_t middle = center(offset);
+    const std::int64_t place = (middle << spacing_bits_) - offset;
+    const std::int64_t shifted = m - middle + half_bin();
+    const std::int64_t bin = shifted >> raw_bits_;
+    write_raw(rans, lane, static_cast<std::uint32_t>(shifted - (bin << raw_bits_)), raw_bits_);
+    const std::int64_t near = std::clamp<std::int64_t>(bin, -window_, window_);
+    if (near == window_ || near == -window_) write_excess(rans, lane, static_cast<std::uint32_t>(near < 0 ? near - bin : bin - near));
+    const std::uint32_t start = cumulative(place, static_cast<std::int32_t>(near));
+    rans.put(lane, {start, cumulative(place, static_cast<std::int32_t>(near) + 1) - start});
+  }
+
+  std::int64_t read(RansReader& rans, unsigned lane, std::int64_t offset) const noexcept {
+    const std::int64_t middle = center(offset);
+    const std::int64_t place = (middle << spacing_bits_) - offset;
+    const std::uint32_t slot = rans.slot(lane);
+    std::int32_t near = 0;
+    std::uint32_t start = cumulative(place, 0);
+    std::uint32_t end = 0;
+    if (slot >= start) {
+      while (slot >= (end = cumulative(place, near + 1))) {
+        start = end;
+        ++near;
+      }
+    } else {
+      do {
+        end = start;
+        start = cumulative(place, --near);
+      } while (slot < start);
+    }
+    rans.advance(lane, {start, end - start});
+    std::int64_t bin = near;
+    if (near == window_) bin += read_excess(rans, lane);
+    if (near == -window_) bin -= read_excess(rans, lane);
+    return middle - half_bin() + (bin << raw_bits_) + read_raw(rans, lane, raw_bits_);
+  }
+
+  // 2^20 times the probability of the cell around a point at `place` (fixed point).
+  std::uint32_t cell(std::int64_t place) const noexcept {
+    const std::int64_t half = std::int64_t{1} << (spacing_bits_ - 1);
+    return cdf_[entry(place + half)] - cdf_[entry(place - half)];
+  }
+
+  // The most bits that `write` takes.
+  static constexpr std::size_t kMaxBits = 15 + 2 * 31 + 24;
+
+ private:
+  static constexpr double kReach = 4.5;   // standard deviations within which points have symbols of their own
+
+  std::int64_t half_bin() const noexcept { return (std::int64_t{1} << raw_bits_) >> 1; }
+
+  std::size_t entry(std::int64_t place) const noexcept {
+    // place < 2^58 / slope for all that matters; further out the product would not fit.
+    const std::int64_t limit = std::int64_t{1} << 24;
+    const std::int64_t steps = std::clamp(place >> 4, -(limit << 12), limit << 12);
+    const std::int64_t at = static_cast<std::int64_t>((static_cast<__int128>(steps) * slope_ + (std::int64_t{1} << 39)) >> 40);
+    return static_cast<std::size_t>(std::clamp<std::int64_t>(at, -kCdfHalf, kCdfHalf) + kCdfHalf);
+  }
+
+  // Where the interval of bin `near` begins; −window … window + 1.
+  std::uint32_t cumulative(std::int64_t place, std::int32_t near) const noexcept {
+    if (near <= -window_) return 0;
+    if (near > window_) return kRansTotal;
+    const std::int64_t first = (static_cast<std::int64_t>(near) << raw_bits_) - half_bin();
+    const std::int64_t edge = place + (first << spacing_bits_) - (std::int64_t{1} << (spacing_bits_ - 1));
+    const auto bins = static_cast<std::uint32_t>(2 * window_ + 1);
+    const std::uint64_t below = static_cast<std::uint64_t>(cdf_[entry(edge)]) * (kRansTotal - bins) >> kCdfBits;
+    return static_cast<std::uint32_t>(near + window_) + static_cast<std::uint32_t>(below);
+  }
+
+  // Exp-Golomb: value + 1 in binary after as many zeros as it has digits less one.
+  static void write_excess(RansWriter& rans, unsigned lane, std::uint32_t value) noexcept {
+    const unsigned digits = static_cast<unsigned>(std::bit_width(static_cast<std::uint64_t>(value) + 1));
+    write_raw(rans, lane, value + 1 - (1u << (digits - 1)), digits - 1);
+    rans.put_bits(lane, 1, 1);
+    for (unsigned i = 1; i < digits; ++i) rans.put_bits(lane, 0, 1);
+  }
+  static std::int64_t read_excess(RansReader& rans, unsigned lane) noexcept {
+    unsigned digits = 1;
+    while (rans.bits(lane, 1) == 0) {
+      if (++digits > 31) {
+        rans.fail();
+        return 0;
+      }
+    }
+    return (std::int64_t{1} << (digits - 1)) + read_raw(rans, lane, digits - 1) - 1;
+  }
+
+  // High part last, so that it is read first.
+  static void write_raw(RansWriter& rans, unsigned lane, std::uint32_t value, unsigned count) noexcept {
+    for (; count > kRansBits; count -= kRansBits, value >>= kRansBits) rans.put_bits(lane, value & (kRansTotal - 1), kRansBits);
+    if (count != 0) rans.put_bits(lane, value, count);
+  }
+  static std::int64_t read_raw(RansReader& rans, unsigned lane, unsigned count) noexcept {
+    std::int64_t value = 0;
+    if (const unsigned top = count % kRansBits; top != 0) value = rans.bits(lane, top);
+    for (count -= count % kRansBits; count != 0; count -= kRansBits) value = value << kRansBits | rans.bits(lane, kRansBits);
+    return value;
+  }
+
+  const std::uint32_t* cdf_ = nullptr;
+  std::int64_t slope_ = 0;       // entries of the table to a step, in 2^-20
+  unsigned spacing_bits_ = kStepBits;
+  unsigned raw_bits_ = 0;        // low bits of a point's number that are sent as they are
+  std::int32_t window_ = 1;      // bins on either side that have symbols; the outermost are followed by the excess
+};
+
+}  // namespace fewbits
