@@ -51,7 +51,8 @@ class FloatFormat final : public Quantizer {
     }
   }
 
-  double check_symbols(std::span<const std::byte>, std::span<const std::int32_t> symbols) const override {
+  double check_symbols(const StageContext&, std::span<const std::byte>,
+                       std::span<const std::int32_t> symbols) const override {
     float most = 0;
     for (const std::int32_t symbol : symbols) {
       const float magnitude = std::abs(Format::decode(static_cast<std::uint32_t>(symbol)));

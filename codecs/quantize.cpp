@@ -53,7 +53,7 @@ class Quantize final : public Quantizer {
     });
   }
 
-  void check_side(ByteReader& side) const override {
+  void check_side(const StageContext&, ByteReader& side) const override {
     for (std::size_t block = 0; block < blocks(); ++block) {
       const kernels::Range range = read_range(side);
       if (!std::isfinite(range.min) || !std::isfinite(range.max) || range.min > range.max)
@@ -64,7 +64,8 @@ class Quantize final : public Quantizer {
     }
   }
 
-  double check_symbols(std::span<const std::byte> side, std::span<const std::int32_t> symbols) const override {
+  double check_symbols(const StageContext&, std::span<const std::byte> side,
+                       std::span<const std::int32_t> symbols) const override {
     ByteReader reader(side);
     double most = 0;
     for_blocks([&](std::size_t block, std::size_t start, std::size_t count) {

@@ -119,7 +119,7 @@ void Chain::unpack(const Context& keys, Workspace& workspace, ByteReader& in, st
     section.sides.push_back(start.bytes(in.offset() - start.offset()));
   };
   for (const auto& transform : transforms_) keep_side([&](ByteReader& reader) { transform->check(reader); });
-  keep_side([&](ByteReader& reader) { quantizer_->check_side(reader); });
+  keep_side([&](ByteReader& reader) { quantizer_->check_side(context(keys, transforms_.size(), workspace), reader); });
   const auto side = section.sides.back();
   coder_->decode(context(keys, transforms_.size() + 1, workspace), in, model(keys, workspace, side), symbols);
   in.expect_end();
@@ -127,7 +127,7 @@ void Chain::unpack(const Context& keys, Workspace& workspace, ByteReader& in, st
   if (std::ranges::any_of(symbols, [&](std::int32_t symbol) { return static_cast<std::uint32_t>(symbol) >= size; }))
     in.malformed("a symbol is outside the alphabet of " + std::to_string(size));
   section.symbols = symbols;
-  section.max_abs = quantizer_->check_symbols(side, symbols);
+  section.max_abs = quantizer_->check_symbols(context(keys, transforms_.size(), workspace), side, symbols);
 }
 
 void Chain::inverse(const Context& keys, Workspace& workspace, std::span<const std::span<const std::byte>> sides,

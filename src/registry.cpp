@@ -12,6 +12,7 @@
 #include "codecs/quantize.h"
 #include "codecs/rans.h"
 #include "codecs/topk.h"
+#include "codecs/trellis.h"
 #include "codecs/zstd.h"
 #include "fewbits/stages.h"
 
@@ -21,9 +22,23 @@ namespace {
 // The list of stages, and the only place that names them. A stage is added by a line here; nothing registers itself,
 // since a static object in an archive is dropped by the linker when no one refers to it.
 constexpr std::array kStages = {
-    &kMask, &kHadamard, &kLowRank, &kQuantize, &kF32, &kF16, &kBf16, &kLloyd,
-    &kPack, &kZstd, &kRans,
+    // Transforms, and structured families.
+    &kMask,
+    &kHadamard,
+    &kLowRank,
     &kTopK,
+    // Quantizers.
+    &kQuantize,
+    &kF32,
+    &kF16,
+    &kBf16,
+    &kLloyd,
+    &kDitherStage,
+    &kTrellisStage,
+    // Coders.
+    &kPack,
+    &kZstd,
+    &kRans,
 };
 
 }  // namespace

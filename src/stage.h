@@ -14,6 +14,7 @@
 #include "kernels/random.h"
 #include "kernels/rans.h"
 #include "parameters.h"
+#include "scale.h"
 #include "wire.h"
 #include "workspace.h"
 
@@ -46,6 +47,7 @@ struct StageContext {
 struct InputShape {
   std::size_t values = 0;
   std::span<const Tensor> tensors = {};   // their elements add up to `values`; none behind a transform that mixes them
+  const ProfileScales* profile = nullptr;   // of those tensors; none where the codec has no profile
 };
 
 // What is known of the values that come into a stage, before any are seen.
@@ -150,15 +152,24 @@ class Quantizer : public Stage {
                             std::span<std::int32_t> /*symbols*/) const {}
 
   // Reads what `quantize` wrote beside the symbols and refuses what it cannot have written.
-  virtual void check_side(ByteReader&) const {}
+  virtual void check_side(const StageContext&, ByteReader&) const {}
 
   // Refuses symbols that `quantize` cannot have written with these side values. The largest magnitude that any of the
   // values decodes to, or a bound of it: always finite.
-  virtual double check_symbols(std::span<const std::byte> side, std::span<const std::int32_t> symbols) const = 0;
+  virtual double check_symbols(const StageContext& context, std::span<const std::byte> side,
+                               std::span<const std::int32_t> symbols) const = 0;
 
   // sum[i] += weight × value of symbols[i]; shapes [n]. All has been checked.
   virtual void accumulate(const StageContext& context, std::span<const std::byte> side,
                           std::span<const std::int32_t> symbols, double weight, std::span<double> sum) const noexcept = 0;
+
+  // energies[i] += weight × an unbiased estimate of the square of value i, for quantizers that know the variance of their
+  // error. False where none is known.
+  virtual bool add_energies(const StageContext&, std::span<const std::byte> /*side*/,
+                            std::span<const std::int32_t> /*symbols*/, double /*weight*/,
+                            std::span<double> /*energies*/) const noexcept {
+    return false;
+  }
 };
 
 // symbols ↔ bytes, lossless. The coder is the last of its section and owns the section's remaining bytes.

@@ -33,7 +33,7 @@ class Workspace {
   // Uninitialized values, valid until the enclosing Scope ends.
   template <class T>
   std::span<T> take(std::size_t count) noexcept {
-    static_assert(std::is_trivial_v<T>);
+    static_assert(std::is_trivially_copyable_v<T> && std::is_trivially_destructible_v<T>);
     FEWBITS_DCHECK(used_ + bytes_for<T>(count) <= capacity_);
     T* values = reinterpret_cast<T*>(memory_.get() + used_);
     used_ += bytes_for<T>(count);

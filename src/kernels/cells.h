@@ -39,7 +39,7 @@ class CellModel {
     const double points = sigma / spacing;   // a standard deviation, in points
     while (points > 4.0 * static_cast<double>(std::uint64_t{1} << raw_bits_) && raw_bits_ < 24) ++raw_bits_;
     const double bins = points / static_cast<double>(std::uint64_t{1} << raw_bits_);
-    window_ = static_cast<std::int32_t>(std::min(kReach * bins, 24.0)) + 1;
+    window_ = static_cast<std::int32_t>(std::min(kReach * bins, 24.0)) + 2;
     const double slope = kCdfPerUnit * 0x1p20 / sigma;
     slope_ = static_cast<std::int64_t>(std::min(slope, 0x1p37) + 0.5);
   }
@@ -87,10 +87,13 @@ class CellModel {
     return middle - half_bin() + (bin << raw_bits_) + read_raw(rans, lane, raw_bits_);
   }
 
-  // 2^20 times the probability of the cell around a point at `place` (fixed point).
-  std::uint32_t cell(std::int64_t place) const noexcept {
-    const std::int64_t half = std::int64_t{1} << (spacing_bits_ - 1);
-    return cdf_[entry(place + half)] - cdf_[entry(place - half)];
+  // Bits of a point at `place` (fixed point), about; what is out of reach of the table counts as escapes.
+  double length(std::int64_t place) const noexcept {
+    const std::int64_t half = std::int64_t{1} << (spacing_bits_ - 1 + raw_bits_);
+    const std::uint32_t share = cdf_[entry(place + half)] - cdf_[entry(place - half)];
+    const double near = code_length(share + (1u << (kCdfBits - kRansBits))) / 256.0 + raw_bits_;
+    const std::int64_t beyond = (place >> (spacing_bits_ + raw_bits_)) - window_;
+    return beyond <= 0 ? near : near + 2 * static_cast<int>(std::bit_width(static_cast<std::uint64_t>(beyond))) + 1;
   }
 
   // The most bits that `write` takes.

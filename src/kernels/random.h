@@ -17,6 +17,9 @@ enum class Purpose : std::uint32_t {
   kRounding = 4,       // probabilistic quantization
   kFamilyMask = 5,     // free coordinates of a structured mask
   kFamilyFactor = 6,   // the fixed factor of a structured low-rank update
+  kKeep = 7,           // which coordinates a scale model keeps
+  kDither = 8,         // subtractive dither, and the sign that goes with it
+  kPilot = 9,          // which values an encoder looks at to choose its steps
   // Harness. Not on the wire, kept in the same list so that no two uses share a stream.
   kPartition = 100,
   kClientSampling = 101,

@@ -47,7 +47,9 @@ class KnownBits final : public Quantizer {
       reader.advance(lane, interval(static_cast<unsigned>(i), std::to_integer<unsigned>(side[0]), symbols[i] != 0));
     }
   }
-  double check_symbols(std::span<const std::byte>, std::span<const std::int32_t>) const override { return 0; }
+  double check_symbols(const StageContext&, std::span<const std::byte>, std::span<const std::int32_t>) const override {
+    return 0;
+  }
   void accumulate(const StageContext&, std::span<const std::byte>, std::span<const std::int32_t>, double,
                   std::span<double>) const noexcept override {}
 

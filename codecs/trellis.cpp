@@ -1,0 +1,740 @@
+#include "codecs/trellis.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <optional>
+
+#include "kernels/cells.h"
+#include "kernels/powers.h"
+#include "kernels/trellis.h"
+
+// Subtractive dither (Roberts 1962; Zamir and Feder 1992), alone or over a trellis code (Marcellin and Fischer 1990), with
+// entropy-coded points. x̂ = ±(k − u)·step: the error depends on the place of x + u modulo the code's period alone, which
+// is uniform whatever x is, so it is independent of x; the random sign makes its mean zero.
+namespace fewbits {
+namespace {
+
+// What is peculiar to a code.
+struct Kind {
+  unsigned spacing;     // steps between the points that may follow a given state
+  double error;         // variance of the error, in squared steps
+  double coarse_noise;  // of a step so coarse that keeping fewer values is better: variance of the error ÷ that of the values
+};
+
+// Errors of the trellises are measured: 2^26 uniform places, standard error 3e-5 of them.
+Kind kind_of(unsigned states) noexcept {
+  switch (states) {
+    case 1: return {1, 1.0 / 12, 1.00};
+    case 8: return {2, 0.25955, 1.20};
+    case 64: return {2, 0.24988, 1.20};
+    default: return {2, 0.24539, 1.20};
+  }
+}
+
+constexpr int kLevelsPerOctave = 32;
+constexpr int kLevelsPerClass = kLevelsPerOctave / 4;
+constexpr int kLevelBias = 1024;          // a level is sent as bias + top class's level − level
+constexpr int kMaxLevelCode = 8189;       // the two above say something else
+constexpr int kZeroCode = 8191;           // all values are zero
+constexpr int kFlatCode = 8190;           // the update does not fit the profile: as with scale=flat, whose settings follow
+constexpr int kSpreadBias = 16;           // of the five bits of a common step's spread
+constexpr std::int32_t kDropped = INT32_MIN;   // symbol of a value that was not kept
+constexpr double kFarthest = 0x1p30;      // steps
+constexpr std::size_t kSamples = 8192;
+
+// How a frame's steps are chosen from the classes.
+struct Settings {
+  bool zero = false;       // nothing is coded
+  bool flat = false;       // all classes are 0 instead of the profile's
+  int level = 0;           // 32·log2 of the standard deviation from which on every value is kept, in the scale of classes
+  int gain = 0;            // quarter-octaves: how much larger the values are than their classes say; the steps follow it
+  int spread = 0;          // quarter-octaves: the same, for the entropy coder
+  int shape = 0;
+  std::optional<double> step;   // the same for all values, which are all kept
+};
+
+struct ClassCode {
+  std::uint64_t keep = 0;       // kept where a word is below it; 2^32: always
+  double steps = 0;             // of a value of 1
+  double point = 0;             // what a step is worth at the decoder, keep probability included
+  double error = 0;             // variance of the decoded value's error by quantization, when kept
+  std::uint16_t weight = 256;
+  CellModel cells;
+};
+
+class ClassCodes {
+ public:
+  ClassCodes(Workspace& workspace, const Kind& kind, int least, int most, const Settings& settings) noexcept
+      : least_(least), codes_(workspace.take<ClassCode>(static_cast<std::size_t>(most - least + 1))) {
+    const double reference = noise(kind, most, settings);
+    for (int c = least; c <= most; ++c) codes_[static_cast<std::size_t>(c - least)] = make(kind, c, settings, reference);
+  }
+
+  static std::size_t workspace_bytes(int range) noexcept {
+    return Workspace::bytes_for<ClassCode>(static_cast<std::size_t>(range));
+  }
+
+  const ClassCode& operator[](int c) const noexcept { return codes_[static_cast<std::size_t>(c - least_)]; }
+
+  // Allocation of the error (docs/codecs.md): D(D + σ²) = σ²/μ for values that are all kept; below the level, where D would
+  // exceed coarse_noise·σ², values are kept with probability σ/σ_level instead, and D stays at that.
+  static double relative_noise(const Kind& kind, int above_level) noexcept {
+    if (above_level <= 0) return kind.coarse_noise;
+    const double ratio = power32(-2 * above_level);
+    const double at_level = kind.coarse_noise * (1 + kind.coarse_noise) * ratio;
+    return 2 * at_level / (1 + std::sqrt(1 + 4 * at_level));
+  }
+
+  static double keep_probability(int above_level) noexcept {
+    if (above_level >= 0) return 1;
+    const double exact = power32(std::max(above_level, -32 * kLevelsPerOctave));
+    return std::max(1.0, std::floor(exact * 0x1p32)) * 0x1p-32;
+  }
+
+  // Of the decoded value, when kept; divided by the probability of that.
+  static double noise(const Kind& kind, int c, const Settings& settings) noexcept {
+    const int above = settings.step ? 0 : kLevelsPerClass * c - settings.level;
+    const double p = settings.step ? 1 : keep_probability(above);
+    const double variance = settings.step ? *settings.step * *settings.step * kind.error
+                                          : power32(2 * kLevelsPerClass * (c + settings.gain)) * relative_noise(kind, above);
+    return variance / (p * p);
+  }
+
+ private:
+  static ClassCode make(const Kind& kind, int c, const Settings& settings, double reference) noexcept {
+    ClassCode code;
+    const int above = settings.step ? 0 : kLevelsPerClass * c - settings.level;
+    const double p = settings.step ? 1 : keep_probability(above);
+    const double step = settings.step ? *settings.step
+                                      : power32(kLevelsPerClass * (c + settings.gain)) *
+                                            std::sqrt(relative_noise(kind, above) / kind.error);
+    const double sigma = power32(kLevelsPerClass * (c + settings.spread)) / step;
+    // The cells are as wide as the scalar quantizer's error, the code's error is smaller: take off what is too much.
+    const double width = static_cast<double>(kind.spacing * kind.spacing) / 12 - kind.error;
+    code.keep = static_cast<std::uint64_t>(p * 0x1p32);
+    code.steps = 1 / step;
+    code.point = step / p;
+    code.error = noise(kind, c, settings);
+    code.weight = static_cast<std::uint16_t>(std::clamp(256 * (code.error / reference) + 0.5, 1.0, 256.0));
+    code.cells = CellModel(settings.shape, kind.spacing, std::sqrt(std::max(sigma * sigma - width, 0.01)));
+    return code;
+  }
+
+  int least_;
+  std::span<ClassCode> codes_;
+};
+
+struct ClassRange {
+  int least = 0;
+  int most = -1;   // below least where no value has a class
+};
+
+ClassRange range_of(std::span<const std::int16_t> classes) noexcept {
+  int least = kMaxClass + 1;
+  int most = -kMaxClass - 1;
+  for (const std::int16_t c : classes) {
+    most = std::max<int>(most, c);
+    least = std::min<int>(least, c == kZeroClass ? kMaxClass + 1 : c);
+  }
+  return most < least ? ClassRange{} : ClassRange{least, most};
+}
+
+constexpr std::uint64_t zigzag(int v) noexcept { return v < 0 ? static_cast<std::uint64_t>(-2LL * v - 1) : static_cast<std::uint64_t>(2 * v); }
+constexpr int unzigzag(std::uint64_t v) noexcept {
+  return (v & 1) != 0 ? -static_cast<int>((v + 1) / 2) : static_cast<int>(v / 2);
+}
+
+class Dithered final : public Quantizer {
+ public:
+  Dithered(const Parameters& p, const InputShape& input, unsigned states)
+      : n_(input.values), states_(states), kind_(kind_of(states)), code_(states == 1 ? TrellisCode{} : trellis_code(states)),
+        correlated_(states == 1 && p.integer("correlated") == 1),
+        scale_(make_scale_model(p.choice("scale"), input.values, input.tensors, input.profile)) {
+    const bool profiled = p.choice("scale") == "profile";
+    if (profiled && input.tensors.empty() && input.values != 0)
+      throw Error(Errc::kBadPlan, "scale=profile needs the tensors' own coordinates, which a transform before it has mixed", 0);
+    if (p.has("bits")) bits_ = p.number("bits");
+    if (p.has("nmse")) nmse_ = p.number("nmse");
+    if (p.has("step")) step_ = p.number("step");
+    if (profiled && input.profile != nullptr) {
+      fitted_ = true;
+      if (input.profile->common) common_level_ = input.profile->level;
+    }
+  }
+
+  Traits traits(const InputTraits&) const override {
+    return {Unbiased::kAlways, nmse_ ? std::optional(*nmse_) : std::nullopt, std::nullopt};
+  }
+
+  std::uint64_t alphabet_size() const noexcept override { return std::uint64_t{1} << 32; }
+  std::size_t max_side_bytes() const noexcept override { return scale_->max_side_bytes() + 8; }
+  bool fixed_side() const noexcept override { return false; }
+  bool knows_distribution() const noexcept override { return true; }
+  std::size_t max_symbol_bits() const noexcept override { return n_ * CellModel::kMaxBits; }
+
+  std::size_t workspace_bytes() const noexcept override {
+    return Workspace::bytes_for<std::int16_t>(n_) + scale_->workspace_bytes() +
+           3 * ClassCodes::workspace_bytes(2 * kMaxClass + 1) + Workspace::bytes_for<std::uint32_t>(n_) * 3 +
+           Workspace::bytes_for<std::int64_t>(n_) + Workspace::bytes_for<std::uint16_t>(n_) +
+           (states_ == 1 ? 0 : Workspace::bytes_for<std::byte>(trellis_scratch(states_, n_))) + 4 * kMaxRansLanes +
+           Pilot::workspace_bytes(std::min(n_, kSamples)) + 2 * Workspace::bytes_for<double>(2 * kMaxClass + 1) +
+           Workspace::bytes_for<std::uint32_t>(trellis_streams(n_)) + 64 * 16;
+  }
+
+  void quantize(const StageContext& context, std::span<const float> x, std::span<std::int32_t> symbols,
+                ByteWriter& side) const override {
+    Workspace& workspace = *context.workspace;
+    const Workspace::Scope scope(workspace);
+    const auto classes = workspace.take<std::int16_t>(n_);
+    const std::size_t start = side.written().size();
+    scale_->fit(workspace, x, classes, side);
+    const std::size_t bytes_before = context.bytes_before + side.written().size() - start;
+    const Settings settings = choose(context, x, classes, bytes_before);
+    if (settings.flat) std::ranges::fill(classes, std::int16_t{0});
+    const ClassRange range = range_of(classes);
+    write(settings, range, side);
+    encode(context, settings, range, classes, x, symbols);
+  }
+
+  void check_side(const StageContext& context, ByteReader& side) const override {
+    scale_->check(*context.workspace, side);
+    const ByteReader start = side;
+    Settings settings;
+    if (!read_settings(side, settings)) side.malformed("the steps' settings are damaged");
+    static_cast<void>(start);
+  }
+
+  double check_symbols(const StageContext& context, std::span<const std::byte> side,
+                       std::span<const std::int32_t> symbols) const override {
+    const Workspace::Scope scope(*context.workspace);
+    const Decoded decoded = open(context, side);
+    double most = 0;
+    if (!decoded.codes) return most;
+    for (std::size_t i = 0; i < n_; ++i)
+      if (symbols[i] != kDropped)
+        most = std::max(most, (std::abs(static_cast<double>(symbols[i])) + 4) * (*decoded.codes)[decoded.classes[i]].point);
+    if (!std::isfinite(most)) throw Error(Errc::kMalformed, "a value is too large for float64");
+    return most;
+  }
+
+  void write_symbols(const StageContext& context, std::span<const std::byte> side, std::span<const std::int32_t> symbols,
+                     RansWriter& rans) const override {
+    const Workspace::Scope scope(*context.workspace);
+    const Decoded decoded = open(context, side);
+    const auto kept = decoded.kept;
+    const unsigned lanes = lanes_for(kept.size());
+    rans.begin(lanes);
+    for (std::size_t j = kept.size(); j-- > 0;) {
+      const std::int64_t k = symbols[kept[j]];
+      const std::int64_t offset = dither(decoded.words[j]) - parity(k) * kOneStep;
+      (*decoded.codes)[decoded.classes[kept[j]]].cells.write(rans, static_cast<unsigned>(j % lanes), offset, point(k));
+    }
+  }
+
+  void read_symbols(const StageContext& context, std::span<const std::byte> side, RansReader& rans,
+                    std::span<std::int32_t> symbols) const override {
+    const Workspace::Scope scope(*context.workspace);
+    const Decoded decoded = open(context, side);
+    const auto kept = decoded.kept;
+    const unsigned lanes = lanes_for(kept.size());
+    const std::size_t streams = states_ == 1 ? 1 : trellis_streams(kept.size());
+    const auto states = context.workspace->take<std::uint32_t>(streams);
+    std::ranges::fill(states, 0u);
+    std::ranges::fill(symbols, kDropped);
+    rans.begin(lanes);
+    for (std::size_t j = 0; j < kept.size() && rans.good(); ++j) {
+      std::uint32_t& state = states[j % streams];
+      const std::int64_t odd = states_ == 1 ? 0 : state & 1;
+      const std::int64_t offset = dither(decoded.words[j]) - odd * kOneStep;
+      const std::int64_t m = (*decoded.codes)[decoded.classes[kept[j]]].cells.read(rans, static_cast<unsigned>(j % lanes), offset);
+      const std::int64_t k = states_ == 1 ? m : 2 * m + odd;
+      if (std::abs(k) > static_cast<std::int64_t>(kFarthest) + 4) {
+        rans.fail();
+        return;
+      }
+      symbols[kept[j]] = static_cast<std::int32_t>(k);
+      if (states_ != 1) state = code_.next(state, m);
+    }
+  }
+
+  void accumulate(const StageContext& context, std::span<const std::byte> side, std::span<const std::int32_t> symbols,
+                  double weight, std::span<double> sum) const noexcept override {
+    const Workspace::Scope scope(*context.workspace);
+    const Decoded decoded = open(context, side);
+    for (std::size_t j = 0; j < decoded.kept.size(); ++j) {
+      const std::size_t i = decoded.kept[j];
+      sum[i] += weight * value(decoded, j, symbols[i]);
+    }
+  }
+
+  bool add_energies(const StageContext& context, std::span<const std::byte> side, std::span<const std::int32_t> symbols,
+                    double weight, std::span<double> energies) const noexcept override {
+    const Workspace::Scope scope(*context.workspace);
+    const Decoded decoded = open(context, side);
+    for (std::size_t j = 0; j < decoded.kept.size(); ++j) {
+      const std::size_t i = decoded.kept[j];
+      const ClassCode& code = (*decoded.codes)[decoded.classes[i]];
+      const double y = value(decoded, j, symbols[i]);
+      energies[i] += weight * static_cast<double>(code.keep) * 0x1p-32 * (y * y - code.error);
+    }
+    return true;
+  }
+
+ private:
+  // A frame's side values, opened: which values were kept, with what dither.
+  struct Decoded {
+    std::span<std::int16_t> classes;
+    std::span<std::uint32_t> kept;
+    std::span<std::uint32_t> words;
+    std::optional<ClassCodes> codes;   // none where nothing is coded
+  };
+
+  // Values looked at to choose steps, and the dither that they are tried with, which is not the frame's own.
+  struct Pilot {
+    std::span<float> x;            // magnitudes
+    std::span<std::int16_t> classes;
+    std::span<std::int32_t> noise;  // −2^23 … 2^23: half a step of a scalar quantizer
+    double scale = 1;              // values that one stands for
+
+    static std::size_t workspace_bytes(std::size_t count) noexcept {
+      return Workspace::bytes_for<float>(count) + Workspace::bytes_for<std::int16_t>(count) +
+             Workspace::bytes_for<std::int32_t>(count) + Workspace::bytes_for<std::uint32_t>(2 * count);
+    }
+  };
+
+  static unsigned lanes_for(std::size_t kept) noexcept {
+    return static_cast<unsigned>(std::clamp<std::size_t>(std::bit_floor(kept >> 13), 1, kMaxRansLanes));
+  }
+
+  // The top bits of a word are the dither, uniform over the code's period; its lowest bit is the sign.
+  std::int64_t dither(std::uint32_t word) const noexcept { return states_ == 1 ? word >> 8 : word >> 6; }
+  static double sign(std::uint32_t word) noexcept { return (word & 1) != 0 ? -1 : 1; }
+  std::int64_t parity(std::int64_t k) const noexcept { return states_ == 1 ? 0 : k & 1; }
+  std::int64_t point(std::int64_t k) const noexcept { return states_ == 1 ? k : k >> 1; }
+
+  double value(const Decoded& decoded, std::size_t j, std::int32_t k) const noexcept {
+    const std::uint32_t word = decoded.words[j];
+    const std::int64_t steps = static_cast<std::int64_t>(k) * kOneStep - dither(word);
+    return sign(word) * (static_cast<double>(steps) * 0x1p-24 * (*decoded.codes)[decoded.classes[decoded.kept[j]]].point);
+  }
+
+  // ---- side values ----
+
+  void write(const Settings& settings, const ClassRange& range, ByteWriter& side) const {
+    const auto pair = [&](int shape, int code) {
+      const unsigned both = static_cast<unsigned>(shape) << 13 | static_cast<unsigned>(code);
+      side.u8(static_cast<std::uint8_t>(both));
+      side.u8(static_cast<std::uint8_t>(both >> 8));
+    };
+    if (step_ || (common_level_ && !settings.flat)) {
+      const int five = step_ ? (settings.zero ? 31 : 0) : settings.zero ? 31 : settings.spread + kSpreadBias;
+      side.u8(static_cast<std::uint8_t>((settings.zero ? 7 : settings.shape) << 5 | five));
+      if (step_ && !settings.zero) side.varint(zigzag(settings.spread));
+      return;
+    }
+    if (settings.zero) return pair(7, kZeroCode);
+    if (settings.flat) pair(7, kFlatCode);
+    pair(settings.shape, kLevelBias + kLevelsPerClass * range.most - settings.level);
+    side.varint(zigzag(settings.spread));
+  }
+
+  // The level is still relative to the top class. False for what no writer makes.
+  bool read_settings(ByteReader& side, Settings& settings) const {
+    if (step_ || common_level_) {
+      const unsigned both = side.u8();
+      settings.shape = static_cast<int>(both >> 5);
+      const int five = static_cast<int>(both & 31);
+      if (settings.shape == 7) return settings.zero = five == 31;
+      if (step_) {
+        settings.step = step_;
+        const std::uint64_t spread = side.varint();
+        settings.spread = unzigzag(std::min<std::uint64_t>(spread, 1 << 16));
+        return five == 0 && std::abs(settings.spread) <= kMaxClass;
+      }
+      settings.spread = five - kSpreadBias;
+      return true;
+    }
+    const auto pair = [&] {
+      const unsigned low = side.u8();
+      const unsigned both = low | static_cast<unsigned>(side.u8()) << 8;
+      settings.shape = static_cast<int>(both >> 13);
+      settings.level = static_cast<int>(both & 8191);
+    };
+    pair();
+    if (settings.shape == 7) {
+      if (settings.level == kZeroCode) return settings.zero = true;
+      if (settings.level != kFlatCode || !fitted_) return false;
+      settings.flat = true;
+      pair();
+    }
+    const std::uint64_t spread = side.varint();
+    settings.spread = settings.gain = unzigzag(std::min<std::uint64_t>(spread, 1 << 16));
+    return settings.shape < kShapes && settings.level <= kMaxLevelCode && std::abs(settings.spread) <= kMaxClass;
+  }
+
+  void finish_level(const ClassRange& range, Settings& settings) const noexcept {
+    if (common_level_ && !settings.flat)
+      settings.level = *common_level_;
+    else
+      settings.level = kLevelBias + kLevelsPerClass * range.most - settings.level;
+  }
+
+  Decoded open(const StageContext& context, std::span<const std::byte> side) const noexcept {
+    Workspace& workspace = *context.workspace;
+    Decoded decoded;
+    decoded.classes = workspace.take<std::int16_t>(n_);
+    ByteReader reader(side);
+    scale_->classes(workspace, reader, decoded.classes);
+    Settings settings;
+    read_settings(reader, settings);
+    if (settings.flat) std::ranges::fill(decoded.classes, std::int16_t{0});
+    const ClassRange range = range_of(decoded.classes);
+    finish_level(range, settings);
+    if (settings.zero || range.most < range.least) return decoded;
+    decoded.codes.emplace(workspace, kind_, range.least, range.most, settings);
+    draw(context, *decoded.codes, decoded.classes, decoded.kept, decoded.words);
+    return decoded;
+  }
+
+  // Which values are kept, and the word of dither of each.
+  void draw(const StageContext& context, const ClassCodes& codes, std::span<const std::int16_t> classes,
+            std::span<std::uint32_t>& kept, std::span<std::uint32_t>& words) const noexcept {
+    const auto all = context.workspace->take<std::uint32_t>(n_);
+    const RandomStream keep(context.key(true, Purpose::kKeep));
+    std::uint32_t chances[RandomStream::kBlockWords];
+    std::size_t count = 0;
+    for (std::size_t start = 0; start < n_; start += RandomStream::kBlockWords) {
+      const std::size_t end = std::min(n_, start + RandomStream::kBlockWords);
+      bool drawn = false;
+      for (std::size_t i = start; i < end; ++i) {
+        if (classes[i] == kZeroClass) continue;
+        const std::uint64_t chance = codes[classes[i]].keep;
+        if (chance >> 32 == 0 && !drawn) {
+          keep.fill(start, {chances, end - start});
+          drawn = true;
+        }
+        if (chance >> 32 != 0 || chances[i - start] < chance) all[count++] = static_cast<std::uint32_t>(i);
+      }
+    }
+    kept = all.first(count);
+    words = context.workspace->take<std::uint32_t>(n_).first(count);
+    const RandomStream stream(context.key(!correlated_, Purpose::kDither));
+    if (!correlated_) {
+      stream.fill(0, words);
+      return;
+    }
+    // The clients of a cohort divide the period between them: place j of n takes offset + j/n, the offset and the sign are
+    // shared (Suresh et al. 2022, arXiv 2203.04925).
+    const auto turn = static_cast<std::uint32_t>((static_cast<std::uint64_t>(context.keys.cohort.index) << 32) / context.keys.cohort.size);
+    for (std::size_t j = 0; j < count; ++j) {
+      const std::uint32_t word = stream.word(kept[j]);
+      words[j] = (((word & ~1u) + turn) & ~1u) | (word & 1u);
+    }
+  }
+
+  // ---- encoding ----
+
+  void encode(const StageContext& context, const Settings& settings, const ClassRange& range,
+              std::span<const std::int16_t> classes, std::span<const float> x, std::span<std::int32_t> symbols) const {
+    std::ranges::fill(symbols, kDropped);
+    if (settings.zero || range.most < range.least) return;
+    Workspace& workspace = *context.workspace;
+    const Workspace::Scope scope(workspace);
+    const ClassCodes codes(workspace, kind_, range.least, range.most, settings);
+    std::span<std::uint32_t> kept;
+    std::span<std::uint32_t> words;
+    draw(context, codes, classes, kept, words);
+    const auto places = workspace.take<std::int64_t>(kept.size());
+    const auto weights = workspace.take<std::uint16_t>(kept.size());
+    for (std::size_t j = 0; j < kept.size(); ++j) {
+      const std::size_t i = kept[j];
+      const ClassCode& code = codes[classes[i]];
+      const double steps = sign(words[j]) * static_cast<double>(x[i]) * code.steps;
+      if (!(std::abs(steps) < kFarthest))
+        throw Error(Errc::kBadArgument, "value " + std::to_string(i) + " is " + std::to_string(x[i]) + ", over 2^30 steps of " +
+                                            std::to_string(1 / code.steps) + "; choose a larger step or another scale model");
+      places[j] = std::llrint(steps * 0x1p24) + dither(words[j]);
+      weights[j] = code.weight;
+    }
+    const auto points = workspace.take<std::int32_t>(kept.size());
+    if (states_ == 1) {
+      for (std::size_t j = 0; j < kept.size(); ++j)
+        points[j] = static_cast<std::int32_t>((places[j] + kOneStep / 2) >> kStepBits);
+    } else {
+      const std::size_t bytes = trellis_scratch(states_, kept.size());
+      trellis_search(code_, places, weights, workspace.take<std::byte>(bytes), points);
+    }
+    for (std::size_t j = 0; j < kept.size(); ++j) symbols[kept[j]] = points[j];
+  }
+
+  // ---- choosing steps ----
+
+  // Energies by class: all that the error depends on.
+  struct Energies {
+    std::span<double> energy;
+    std::span<double> count;
+    double total = 0;
+    double relative = 0;   // mean of x² ÷ what the class says
+  };
+
+  Energies measure(Workspace& workspace, std::span<const float> x, std::span<const std::int16_t> classes,
+                   const ClassRange& range) const noexcept {
+    const auto size = static_cast<std::size_t>(range.most - range.least + 1);
+    Energies e{workspace.take<double>(size), workspace.take<double>(size)};
+    std::ranges::fill(e.energy, 0.0);
+    std::ranges::fill(e.count, 0.0);
+    for (std::size_t i = 0; i < n_; ++i) {
+      if (classes[i] == kZeroClass) continue;
+      const auto at = static_cast<std::size_t>(classes[i] - range.least);
+      e.energy[at] += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+      e.count[at] += 1;
+    }
+    double count = 0;
+    for (std::size_t at = 0; at < size; ++at) {
+      e.total += e.energy[at];
+      e.relative += e.energy[at] * power32(-2 * kLevelsPerClass * (range.least + static_cast<int>(at)));
+      count += e.count[at];
+    }
+    if (count > 0) e.relative /= count;
+    return e;
+  }
+
+  double error_of(const Energies& e, const ClassRange& range, const Settings& settings) const noexcept {
+    double sum = 0;
+    for (int c = range.least; c <= range.most; ++c) {
+      const auto at = static_cast<std::size_t>(c - range.least);
+      if (e.count[at] == 0) continue;
+      const double p = settings.step ? 1 : ClassCodes::keep_probability(kLevelsPerClass * c - settings.level);
+      sum += e.count[at] * p * ClassCodes::noise(kind_, c, settings) + (1 / p - 1) * e.energy[at];
+    }
+    return sum;
+  }
+
+  Pilot pilot(const StageContext& context, std::span<const float> x, std::span<const std::int16_t> classes) const noexcept {
+    Workspace& workspace = *context.workspace;
+    const std::size_t most = std::min(n_, kSamples);
+    Pilot pilot{workspace.take<float>(most), workspace.take<std::int16_t>(most), workspace.take<std::int32_t>(most)};
+    const auto words = workspace.take<std::uint32_t>(2 * most);
+    RandomStream(context.key(true, Purpose::kPilot)).fill(0, words);
+    std::size_t count = 0;
+    const double reach = std::sqrt(12 * kind_.error);   // of a box with the code's error, in steps
+    for (std::size_t j = 0; j < most; ++j) {
+      // A sample of the same size everywhere: one of each n/most values.
+      const std::size_t i = n_ == most ? j : static_cast<std::size_t>((static_cast<unsigned __int128>(j) << 32 | words[2 * j]) * n_ / most >> 32);
+      if (classes[i] == kZeroClass) continue;
+      pilot.x[count] = std::abs(x[i]);
+      pilot.classes[count] = classes[i];
+      pilot.noise[count] = static_cast<std::int32_t>((static_cast<double>(words[2 * j + 1]) - 0x1p31) * (reach * 0x1p-8));
+      ++count;
+    }
+    pilot.x = pilot.x.first(count);
+    pilot.classes = pilot.classes.first(count);
+    pilot.noise = pilot.noise.first(count);
+    pilot.scale = most == 0 ? 1 : static_cast<double>(n_) / static_cast<double>(most);
+    return pilot;
+  }
+
+  // Expected bits of the symbols, as far as the pilot tells.
+  double bits_of(Workspace& workspace, const Pilot& pilot, const ClassRange& range, const Settings& settings) const noexcept {
+    const Workspace::Scope scope(workspace);
+    const ClassCodes codes(workspace, kind_, range.least, range.most, settings);
+    double sum = 0;
+    double kept = 0;
+    for (std::size_t j = 0; j < pilot.x.size(); ++j) {
+      const ClassCode& code = codes[pilot.classes[j]];
+      const double p = static_cast<double>(code.keep) * 0x1p-32;
+      const double place = std::min(static_cast<double>(pilot.x[j]) * code.steps, 0x1p30) * 0x1p24 + pilot.noise[j];
+      sum += p * code.cells.length(static_cast<std::int64_t>(place));
+      kept += p;
+    }
+    return pilot.scale * sum + 27.0 * lanes_for(static_cast<std::size_t>(pilot.scale * kept));
+  }
+
+  // The greatest level (the coarsest steps) for which `fits` does not hold any more is one above the result: fits(level) is
+  // true for low levels.
+  template <class Fits>
+  static int highest_level(int low, int high, Fits fits) noexcept {
+    while (low < high) {
+      const int middle = low + (high - low + 1) / 2;
+      if (fits(middle)) low = middle; else high = middle - 1;
+    }
+    return low;
+  }
+
+  Settings choose(const StageContext& context, std::span<const float> x, std::span<std::int16_t> classes,
+                  std::size_t bytes_before) const {
+    Workspace& workspace = *context.workspace;
+    const Workspace::Scope scope(workspace);
+    ClassRange range = range_of(classes);
+    Settings settings;
+    if (range.most < range.least) return settings.zero = true, settings;
+    const Energies energies = measure(workspace, x, classes, range);
+    if (energies.total == 0) return settings.zero = true, settings;
+    settings.spread = settings.gain = std::clamp(nearest_log2(energies.relative, 2), -kMaxClass, kMaxClass);
+    const Pilot own = pilot(context, x, classes);
+    if (step_) {
+      settings.step = step_;
+      settings.gain = 0;
+      return fit_coder(workspace, own, range, settings, -kMaxClass, kMaxClass), settings;
+    }
+    if (common_level_) {
+      settings.level = *common_level_;
+      settings.gain = 0;
+      return fit_coder(workspace, own, range, settings, -kSpreadBias, 31 - kSpreadBias), settings;
+    }
+    choose_level(workspace, own, energies, range, bytes_before, settings);
+    if (!fitted_) return settings;
+
+    // Does the profile serve this update at all?
+    const double with_profile = error_of(energies, range, settings);
+    const auto saved = classes;
+    Settings flat;
+    flat.flat = true;
+    for (const std::int16_t c : saved)
+      if (c == kZeroClass) return settings;
+    const ClassRange none{0, 0};
+    double total[1] = {energies.total};
+    double count[1] = {static_cast<double>(n_)};
+    const Energies joined{total, count, energies.total, energies.total / static_cast<double>(n_)};
+    flat.spread = flat.gain = std::clamp(nearest_log2(joined.relative, 2), -kMaxClass, kMaxClass);
+    Pilot same = own;
+    std::ranges::fill(same.classes, std::int16_t{0});
+    choose_level(workspace, same, joined, none, bytes_before + 2, flat);
+    return error_of(joined, none, flat) < with_profile ? flat : settings;
+  }
+
+  void choose_level(Workspace& workspace, const Pilot& own, const Energies& energies, const ClassRange& range,
+                    std::size_t bytes_before, Settings& settings) const noexcept {
+    const int top = kLevelsPerClass * range.most;
+    const int low = top + kLevelBias - kMaxLevelCode;
+    const int high = top + kLevelBias;
+    const auto with = [&](int level) {
+      Settings tried = settings;
+      tried.level = level;
+      return tried;
+    };
+    if (nmse_) {
+      const double wanted = *nmse_ * energies.total;
+      settings.level = highest_level(low, high, [&](int level) { return error_of(energies, range, with(level)) <= wanted; });
+      fit_shape(workspace, own, range, settings);
+      return;
+    }
+    // The header's bytes come out of the wish, but never more than half of it: tiny updates get larger frames instead.
+    const double wish = *bits_ * static_cast<double>(n_);
+    const double budget = std::max(wish - 8.0 * static_cast<double>(bytes_before + 3), wish / 2);
+    for (int pass = 0; pass < 2; ++pass) {
+      // Bits fall as the level rises.
+      settings.level = 1 + highest_level(low - 1, high - 1, [&](int level) {
+        return bits_of(workspace, own, range, with(level)) > budget;
+      });
+      if (pass == 0) fit_shape(workspace, own, range, settings);
+    }
+  }
+
+  void fit_shape(Workspace& workspace, const Pilot& own, const ClassRange& range, Settings& settings) const noexcept {
+    double best = bits_of(workspace, own, range, settings);
+    for (int shape = 0; shape < kShapes; ++shape) {
+      Settings tried = settings;
+      tried.shape = shape;
+      const double bits = bits_of(workspace, own, range, tried);
+      if (bits < best) {
+        best = bits;
+        settings.shape = shape;
+      }
+    }
+  }
+
+  // Shape and spread of the coder, where the steps are given.
+  void fit_coder(Workspace& workspace, const Pilot& own, const ClassRange& range, Settings& settings, int least, int most) const noexcept {
+    settings.spread = std::clamp(settings.spread, least, most);
+    fit_shape(workspace, own, range, settings);
+    double best = bits_of(workspace, own, range, settings);
+    for (int direction : {-1, 1}) {
+      for (Settings tried = settings; tried.spread + direction >= least && tried.spread + direction <= most;) {
+        tried.spread += direction;
+        const double bits = bits_of(workspace, own, range, tried);
+        if (bits >= best) break;
+        best = bits;
+        settings = tried;
+      }
+    }
+    fit_shape(workspace, own, range, settings);
+  }
+
+  std::size_t n_;
+  unsigned states_;
+  Kind kind_;
+  TrellisCode code_;
+  bool correlated_;
+  std::unique_ptr<ScaleModel> scale_;
+  std::optional<double> bits_;
+  std::optional<double> nmse_;
+  std::optional<double> step_;
+  bool fitted_ = false;                     // a profile gives the classes
+  std::optional<std::int32_t> common_level_;   // and the step
+};
+
+constexpr ParameterSpec kBits{.name = "bits", .type = ParameterType::kNumber, .min = 0, .max = 16, .min_excluded = true,
+                              .summary = "target: bits a value of the whole frame, header and all",
+                              .rate_wish = true, .optional = true};
+constexpr ParameterSpec kNmse{.name = "nmse", .type = ParameterType::kNumber, .min = 1e-9, .max = 1e9,
+                              .summary = "target: error E‖x̂ − x‖²/‖x‖² of one client, known before coding",
+                              .rate_wish = true, .optional = true};
+constexpr ParameterSpec kStep{.name = "step", .type = ParameterType::kNumber, .min = 1e-30, .max = 1e30,
+                              .summary = "the step itself, common to all clients; with scale=flat", .optional = true};
+constexpr ParameterSpec kScale{.name = "scale", .type = ParameterType::kChoice, .choices = "flat|block:N|separable|profile",
+                               .default_value = "separable",
+                               .summary = "scale model: one variance, one a block, one a row and column of each tensor, or the server's"};
+
+constexpr ParameterSpec kDitherParameters[] = {
+    kBits, kNmse, kStep, kScale,
+    {.name = "correlated", .type = ParameterType::kInteger, .min = 0, .max = 1, .default_value = "0",
+     .summary = "1: the clients of a cohort divide the dither's period between them"},
+};
+constexpr ParameterSpec kTrellisParameters[] = {
+    kBits, kNmse, kStep, kScale,
+    {.name = "states", .type = ParameterType::kChoice, .choices = "8|64|256", .default_value = "64",
+     .summary = "states of the code: more are nearer to the limit, and slower"},
+};
+
+void check_wishes(const Parameters& p) {
+  const int wishes = p.has("bits") + p.has("nmse") + p.has("step");
+  if (wishes != 1) throw Error(Errc::kBadPlan, wishes == 0 ? "one of bits=, nmse= and step= must be given" : "only one of bits=, nmse= and step= can be given");
+  if (p.has("step") && p.choice("scale") != "flat") throw Error(Errc::kBadPlan, "step= needs scale=flat: other scale models have many steps");
+}
+
+unsigned states_of(const Parameters& p) {
+  const std::string_view text = p.choice("states");
+  return text == "8" ? 8 : text == "64" ? 64 : 256;
+}
+
+}  // namespace
+
+const StageDescriptor kDitherStage{
+    .id = 11,
+    .name = "dither",
+    .summary = "subtractive-dithered uniform quantization with entropy coding: an error that does not depend on the update",
+    .source = "Roberts 1962; Zamir, Feder 1992; correlated: Suresh et al. 2022, arXiv 2203.04925",
+    .parameters = kDitherParameters,
+    .check_parameters = check_wishes,
+    .make_quantizer = [](const Parameters& p, const InputShape& input) -> std::unique_ptr<Quantizer> {
+      return std::make_unique<Dithered>(p, input, 1);
+    },
+    .default_coder = [](const Parameters&) -> std::string_view { return "rans"; },
+};
+
+const StageDescriptor kTrellisStage{
+    .id = 12,
+    .name = "trellis",
+    .summary = "dithered trellis-coded quantization with entropy coding: nearest to the rate-distortion limit",
+    .source = "Marcellin, Fischer 1990 (trellis); Fischer, Wang 1992 (entropy-coded); Zamir, Feder 1992 (dither)",
+    .parameters = kTrellisParameters,
+    .check_parameters = check_wishes,
+    .make_quantizer = [](const Parameters& p, const InputShape& input) -> std::unique_ptr<Quantizer> {
+      return std::make_unique<Dithered>(p, input, states_of(p));
+    },
+    .default_coder = [](const Parameters&) -> std::string_view { return "rans"; },
+};
+
+}  // namespace fewbits
