@@ -110,8 +110,9 @@ class ClassCodes {
                                       : power32(kLevelsPerClass * (c + settings.gain)) *
                                             std::sqrt(relative_noise(kind, above) / kind.error);
     const double sigma = power32(kLevelsPerClass * (c + settings.spread)) / step;
-    // The cells are as wide as the scalar quantizer's error, the code's error is smaller: take off what is too much.
-    const double width = static_cast<double>(kind.spacing * kind.spacing) / 12 - kind.error;
+    // The cells are as wide as the scalar quantizer's error, the code's error is smaller. Half of the difference is right at
+    // coarse steps, and makes no difference at fine ones (measured from 0.1 to 4 bits).
+    const double width = (static_cast<double>(kind.spacing * kind.spacing) / 12 - kind.error) / 2;
     code.keep = static_cast<std::uint64_t>(p * 0x1p32);
     code.steps = 1 / step;
     code.point = step / p;
