@@ -67,14 +67,15 @@ class Lloyd final : public Quantizer {
     side.f32(scale);
   }
 
-  void check_side(ByteReader& side) const override {
+  void check_side(const StageContext&, ByteReader& side) const override {
     if (n_ == 0) return;
     const float scale = side.f32();
     if (!std::isfinite(scale) || std::signbit(scale))
       side.malformed("the scale " + std::to_string(scale) + " is not a number from 0");
   }
 
-  double check_symbols(std::span<const std::byte> side, std::span<const std::int32_t> symbols) const override {
+  double check_symbols(const StageContext&, std::span<const std::byte> side,
+                       std::span<const std::int32_t> symbols) const override {
     const double scale = read_scale(side);
     if (scale == 0 && std::ranges::any_of(symbols, [](std::int32_t symbol) { return symbol != 0; }))
       throw Error(Errc::kMalformed, "the scale is zero and a symbol is not");

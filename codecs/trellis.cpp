@@ -200,10 +200,8 @@ class Dithered final : public Quantizer {
 
   void check_side(const StageContext& context, ByteReader& side) const override {
     scale_->check(*context.workspace, side);
-    const ByteReader start = side;
     Settings settings;
     if (!read_settings(side, settings)) side.malformed("the steps' settings are damaged");
-    static_cast<void>(start);
   }
 
   double check_symbols(const StageContext& context, std::span<const std::byte> side,
@@ -679,10 +677,10 @@ class Dithered final : public Quantizer {
 constexpr ParameterSpec kBits{.name = "bits", .type = ParameterType::kNumber, .min = 0, .max = 16, .min_excluded = true,
                               .summary = "target: bits a value of the whole frame, header and all",
                               .rate_wish = true, .optional = true};
-constexpr ParameterSpec kNmse{.name = "nmse", .type = ParameterType::kNumber, .min = 1e-9, .max = 1e9,
+constexpr ParameterSpec kNmse{.name = "nmse", .type = ParameterType::kNumber, .min = 1e-9, .max = 1000,
                               .summary = "target: error E‖x̂ − x‖²/‖x‖² of one client, known before coding",
                               .rate_wish = true, .optional = true};
-constexpr ParameterSpec kStep{.name = "step", .type = ParameterType::kNumber, .min = 1e-30, .max = 1e30,
+constexpr ParameterSpec kStep{.name = "step", .type = ParameterType::kNumber, .min = 1e-20, .max = 1e9,
                               .summary = "the step itself, common to all clients; with scale=flat", .optional = true};
 constexpr ParameterSpec kScale{.name = "scale", .type = ParameterType::kChoice, .choices = "flat|block:N|separable|profile",
                                .default_value = "separable",

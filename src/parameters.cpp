@@ -14,7 +14,9 @@ template <class Number>
 std::string shortest(Number value) {
   char buffer[32];
   const auto [end, error] = std::to_chars(buffer, buffer + sizeof buffer, value);
-  return {buffer, end};
+  std::string text(buffer, end);
+  std::erase(text, '+');   // of an exponent: in a plan it joins stages
+  return text;
 }
 
 std::string canonical(ParameterType type, double value) {

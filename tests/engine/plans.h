@@ -36,6 +36,7 @@ inline std::vector<std::string> corners(const ParameterSpec& spec) {
     for (std::size_t start = 0; start <= choices.size();) {
       const std::size_t end = std::min(choices.find('|', start), choices.size());
       values.push_back(choices.substr(start, end - start));
+      if (values.back().ends_with(":N")) values.back().replace(values.back().size() - 1, 1, "7");
       start = end + 1;
     }
   } else if (spec.type == ParameterType::kInteger) {
@@ -43,6 +44,8 @@ inline std::vector<std::string> corners(const ParameterSpec& spec) {
   } else {
     const double least = spec.min_excluded ? spec.min + (spec.max - spec.min) * 0x1p-30 : spec.min;
     values = {decimal(least), decimal((spec.min + spec.max) / 3), decimal(spec.max)};
+    // Of wishes one that any update can have.
+    if (spec.optional) values = {"0.5"};
   }
   return values;
 }
@@ -50,15 +53,25 @@ inline std::vector<std::string> corners(const ParameterSpec& spec) {
 // The stage with each combination of its parameters' corners: "name:a=1,b=x", ...
 inline std::vector<std::string> stage_corners(const StageDescriptor& stage) {
   std::vector<std::string> texts = {std::string(stage.name)};
-  char separator = ':';
   for (const ParameterSpec& spec : stage.parameters) {
     std::vector<std::string> longer;
+    if (spec.optional) longer = texts;
     for (const std::string& text : texts)
       for (const std::string& value : corners(spec))
-        longer.push_back(text + separator + std::string(spec.name) + "=" + value);
+        longer.push_back(text + (text == stage.name ? ':' : ',') + std::string(spec.name) + "=" + value);
     texts = std::move(longer);
-    separator = ',';
   }
+  // Parameters that do not go together are refused.
+  std::erase_if(texts, [&](const std::string& text) {
+    if (stage.check_parameters == nullptr) return false;
+    try {
+      const std::size_t colon = std::min(text.find(':'), text.size() - 1);
+      stage.check_parameters(Parameters(stage.name, stage.parameters, std::string_view(text).substr(colon + 1)));
+      return false;
+    } catch (const Error&) {
+      return true;
+    }
+  });
   return texts;
 }
 
