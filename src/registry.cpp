@@ -60,7 +60,7 @@ std::vector<StageInfo> stages() {
     if (stage->make_family) info.roles.emplace_back("structure");
     for (const ParameterSpec& spec : stage->parameters)
       info.parameters.push_back({std::string(spec.name), std::string(spec.type_name()), spec.range(),
-                                 std::string(spec.default_value), std::string(spec.summary)});
+                                 std::string(spec.default_value), std::string(spec.summary), spec.optional});
     all.push_back(std::move(info));
   }
   return all;

@@ -42,10 +42,10 @@ class Catalogue(unittest.TestCase):
                     self.assertEqual(len(rows), 1)
                     values, default = rows[0]
                     if parameter["type"] == "choice":
-                        self.assertEqual(set(re.findall(r"\w+", values)), set(parameter["range"].split("|")))
+                        self.assertEqual(set(re.findall(r"\w+", values)), set(re.findall(r"\w+", parameter["range"])))
                     else:
                         self.assertEqual(values, parameter["range"])
-                    self.assertEqual(default.strip("`"), parameter["default"] or "must be given")
+                    self.assertEqual(default.strip("`"), parameter["default"] or ("none" if parameter["optional"] else "must be given"))
 
 
 class FrameFormat(unittest.TestCase):

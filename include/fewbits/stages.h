@@ -12,8 +12,9 @@ struct ParameterInfo {
   std::string name;
   std::string type;           // "integer", "number" or "choice"
   std::string range;          // "1..8", "(0, 1]" or "round|client"
-  std::string default_value;  // empty where the parameter must be given
+  std::string default_value;  // empty where the parameter must be given, or is optional
   std::string summary;
+  bool optional = false;      // may be left out; it has no default
 };
 
 struct StageInfo {

@@ -89,7 +89,10 @@ std::string to_text(const StageInfo& stage) {
   std::string text = stage.name + "  (" + roles + ", id " + std::to_string(stage.id) + ")\n  " + stage.summary + "\n";
   for (const ParameterInfo& p : stage.parameters)
     text += "    " + p.name + "=" + p.range +
-            (p.default_value.empty() ? ", must be given" : ", default " + p.default_value) + ": " + p.summary + "\n";
+            (p.optional                ? ", optional"
+             : p.default_value.empty() ? ", must be given"
+                                       : ", default " + p.default_value) +
+            ": " + p.summary + "\n";
   return text + "  source: " + stage.source + "\n";
 }
 
@@ -100,6 +103,7 @@ ordered_json to_json(const StageInfo& stage) {
                           {"type", p.type},
                           {"range", p.range},
                           {"default", p.default_value.empty() ? ordered_json() : ordered_json(p.default_value)},
+                          {"optional", p.optional},
                           {"summary", p.summary}});
   return {{"id", stage.id},           {"name", stage.name},     {"roles", stage.roles},
           {"summary", stage.summary}, {"source", stage.source}, {"parameters", parameters}};
