@@ -43,6 +43,12 @@ constexpr std::int32_t kDropped = INT32_MIN;   // symbol of a value that was not
 constexpr double kFarthest = 0x1p30;      // steps
 constexpr std::size_t kSamples = 8192;
 
+// Standard deviation of a class that is larger than it says by `more` quarter-octaves, or its square. Limited, so that
+// nothing overflows whatever a frame says; no update of float32 comes near.
+int limited(int c, int more) noexcept { return std::clamp(c + more, -kMaxClass, kMaxClass); }
+double deviation_of(int c, int more) noexcept { return power32(kLevelsPerClass * limited(c, more)); }
+double energy_of(int c, int more) noexcept { return power32(2 * kLevelsPerClass * limited(c, more)); }
+
 // How a frame's steps are chosen from the classes.
 struct Settings {
   bool zero = false;       // nothing is coded
@@ -97,7 +103,7 @@ class ClassCodes {
     const int above = settings.step ? 0 : kLevelsPerClass * c - settings.level;
     const double p = settings.step ? 1 : keep_probability(above);
     const double variance = settings.step ? *settings.step * *settings.step * kind.error
-                                          : power32(2 * kLevelsPerClass * (c + settings.gain)) * relative_noise(kind, above);
+                                          : energy_of(c, settings.gain) * relative_noise(kind, above);
     return variance / (p * p);
   }
 
@@ -107,9 +113,8 @@ class ClassCodes {
     const int above = settings.step ? 0 : kLevelsPerClass * c - settings.level;
     const double p = settings.step ? 1 : keep_probability(above);
     const double step = settings.step ? *settings.step
-                                      : power32(kLevelsPerClass * (c + settings.gain)) *
-                                            std::sqrt(relative_noise(kind, above) / kind.error);
-    const double sigma = power32(kLevelsPerClass * (c + settings.spread)) / step;
+                                      : deviation_of(c, settings.gain) * std::sqrt(relative_noise(kind, above) / kind.error);
+    const double sigma = deviation_of(c, settings.spread) / step;
     // The cells are as wide as the scalar quantizer's error, the code's error is smaller. Half of the difference is right at
     // coarse steps, and makes no difference at fine ones (measured from 0.1 to 4 bits).
     const double width = (static_cast<double>(kind.spacing * kind.spacing) / 12 - kind.error) / 2;
@@ -235,6 +240,7 @@ class Dithered final : public Quantizer {
                     std::span<std::int32_t> symbols) const override {
     const Workspace::Scope scope(*context.workspace);
     const Decoded decoded = open(context, side);
+    if (!decoded.consistent) throw Error(Errc::kMalformed, "the steps' settings do not fit the scales of the values");
     const auto kept = decoded.kept;
     const unsigned lanes = lanes_for(kept.size());
     const std::size_t streams = states_ == 1 ? 1 : trellis_streams(kept.size());
@@ -287,6 +293,7 @@ class Dithered final : public Quantizer {
     std::span<std::uint32_t> kept;
     std::span<std::uint32_t> words;
     std::optional<ClassCodes> codes;   // none where nothing is coded
+    bool consistent = true;            // nothing is coded only where there is nothing
   };
 
   // Values looked at to choose steps, and the dither that they are tried with, which is not the frame's own.
@@ -390,7 +397,9 @@ class Dithered final : public Quantizer {
     if (settings.flat) std::ranges::fill(decoded.classes, std::int16_t{0});
     const ClassRange range = range_of(decoded.classes);
     finish_level(range, settings);
-    if (settings.zero || range.most < range.least) return decoded;
+    const bool empty = range.most < range.least;
+    decoded.consistent = settings.zero ? empty || scale_->max_side_bytes() == 0 : !empty;
+    if (settings.zero || empty) return decoded;
     decoded.codes.emplace(workspace, kind_, range.least, range.most, settings);
     draw(context, *decoded.codes, decoded.classes, decoded.kept, decoded.words);
     return decoded;
@@ -426,8 +435,13 @@ class Dithered final : public Quantizer {
     // The clients of a cohort divide the period between them: place j of n takes offset + j/n, the offset and the sign are
     // shared (Suresh et al. 2022, arXiv 2203.04925).
     const auto turn = static_cast<std::uint32_t>((static_cast<std::uint64_t>(context.keys.cohort.index) << 32) / context.keys.cohort.size);
+    std::size_t end = 0;
     for (std::size_t j = 0; j < count; ++j) {
-      const std::uint32_t word = stream.word(kept[j]);
+      if (kept[j] >= end) {
+        end = (kept[j] / RandomStream::kBlockWords + 1) * RandomStream::kBlockWords;
+        stream.fill(end - RandomStream::kBlockWords, chances);
+      }
+      const std::uint32_t word = chances[kept[j] % RandomStream::kBlockWords];
       words[j] = (((word & ~1u) + turn) & ~1u) | (word & 1u);
     }
   }

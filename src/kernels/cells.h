@@ -105,10 +105,7 @@ class CellModel {
   std::int64_t half_bin() const noexcept { return (std::int64_t{1} << raw_bits_) >> 1; }
 
   std::size_t entry(std::int64_t place) const noexcept {
-    // place < 2^58 / slope for all that matters; further out the product would not fit.
-    const std::int64_t limit = std::int64_t{1} << 24;
-    const std::int64_t steps = std::clamp(place >> 4, -(limit << 12), limit << 12);
-    const std::int64_t at = static_cast<std::int64_t>((static_cast<__int128>(steps) * slope_ + (std::int64_t{1} << 39)) >> 40);
+    const auto at = static_cast<std::int64_t>((static_cast<__int128>(place) * slope_ + (std::int64_t{1} << 43)) >> 44);
     return static_cast<std::size_t>(std::clamp<std::int64_t>(at, -kCdfHalf, kCdfHalf) + kCdfHalf);
   }
 
