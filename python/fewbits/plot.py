@@ -7,6 +7,7 @@ import argparse
 import json
 import pathlib
 import sys
+import typing
 
 import matplotlib
 
@@ -23,8 +24,18 @@ COLOURS = ["#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#5
 STYLES = ["-", "--", "-.", ":", (0, (7, 1.5, 1, 1.5, 1, 1.5)), (0, (2, 1)), (0, (9, 3)), (0, (5, 1.5, 1, 1.5))]
 
 
+class Curve(typing.NamedTuple):
+    """A plan's accuracy at its evaluated rounds, a running mean; of several seeds their mean, least and most."""
+
+    rounds: np.ndarray
+    megabytes: np.ndarray
+    mean: np.ndarray
+    least: np.ndarray
+    most: np.ndarray
+
+
 def read_results(path):
-    """Per plan, in order of appearance: rounds, accuracies and cumulative megabytes, one entry an evaluated round."""
+    """Per plan, in order of appearance, and per seed: round, accuracy and cumulative megabytes of evaluated rounds."""
     plans = {}
     for number, line in enumerate(path.read_text().splitlines(), start=1):
         if not line.strip():
@@ -36,12 +47,23 @@ def read_results(path):
         if "round" not in row or row.get("accuracy") is None:
             continue
         try:
-            plans.setdefault(row["plan"], []).append((row["round"], row["accuracy"], row["upload_bytes"] / 1e6))
+            seeds = plans.setdefault(row["plan"], {})
+            seeds.setdefault(row.get("seed"), []).append((row["round"], row["accuracy"], row["upload_bytes"] / 1e6))
         except KeyError as error:
             sys.exit(f"{path}:{number}: no field {error}")
     if not plans:
         sys.exit(f"{path}: no finished round")
-    return {plan: np.array(sorted(rows)) for plan, rows in plans.items()}
+    return {plan: curve_of([np.array(sorted(rows)) for rows in seeds.values()]) for plan, seeds in plans.items()}
+
+
+def curve_of(seeds):
+    """The rounds that all seeds have, from the first that WINDOW evaluations are behind."""
+    length = min(len(rows) for rows in seeds)
+    accuracies = np.array([running_mean(rows[:length, 1]) for rows in seeds])
+    shown = slice(min(WINDOW, length) - 1, None)
+    megabytes = np.mean([rows[:length, 2] for rows in seeds], axis=0)
+    return Curve(seeds[0][:length, 0][shown], megabytes[shown], accuracies.mean(axis=0)[shown],
+                 accuracies.min(axis=0)[shown], accuracies.max(axis=0)[shown])
 
 
 def running_mean(values):
@@ -52,21 +74,27 @@ def running_mean(values):
     return (sums[last] - sums[first]) / (last - first)
 
 
-def draw(curves, labels, summary, column, x_label, path, log):
+def mean_of(value):
+    """Of one seed a number, of several an object with their mean."""
+    return value["mean"] if isinstance(value, dict) else value
+
+
+def draw(curves, summary, axis, x_label, path, log):
+    labels = labels_of(curves, summary, axis)
     figure, axes = plt.subplots(figsize=(8, 3.9 + 0.2 * len(curves)), layout="constrained")
-    target = summary.get("target_accuracy")
-    for index, (plan, rows) in enumerate(curves.items()):
+    target = mean_of(summary.get("target_accuracy"))
+    for index, (plan, curve) in enumerate(curves.items()):
+        x = getattr(curve, axis)
         colour = COLOURS[index % len(COLOURS)]
         # Past the eighth plan colours repeat with another style.
         style = STYLES[(index + index // len(COLOURS)) % len(STYLES)]
-        mean = running_mean(rows[:, 1])
-        shown = slice(min(WINDOW, len(rows)) - 1, None)
-        axes.plot(rows[shown, column], mean[shown], color=colour, linestyle=style, linewidth=1.8, label=labels[plan])
+        axes.plot(x, curve.mean, color=colour, linestyle=style, linewidth=1.8, label=labels[plan])
+        if (curve.least < curve.most).any():
+            axes.fill_between(x, curve.least, curve.most, color=colour, alpha=0.15, linewidth=0)
         if target is not None:
-            reached = np.flatnonzero(mean[shown] >= target)
+            reached = np.flatnonzero(curve.mean >= target)
             if len(reached):
-                at = reached[0]
-                axes.plot(rows[shown, column][at], mean[shown][at], marker="o", markersize=6, color=colour,
+                axes.plot(x[reached[0]], curve.mean[reached[0]], marker="o", markersize=6, color=colour,
                           markeredgecolor="white", zorder=5)
 
     if log:
@@ -78,8 +106,8 @@ def draw(curves, labels, summary, column, x_label, path, log):
                       textcoords="offset points", color="0.35", fontsize=9)
 
     # The climb from chance is steep and the same for all; the room goes to where plans differ.
-    best = max(running_mean(rows[:, 1]).max() for rows in curves.values())
-    lowest = min(running_mean(rows[:, 1])[min(WINDOW, len(rows)) - 1] for rows in curves.values())
+    best = max(curve.most.max() for curve in curves.values())
+    lowest = min(curve.least[0] for curve in curves.values())
     axes.set_ylim(max(lowest - 0.02, best - 0.4), max(best, target or 0) + 0.02)
 
     axes.set_xlabel(x_label)
@@ -88,7 +116,9 @@ def draw(curves, labels, summary, column, x_label, path, log):
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title(title(summary), fontsize=10, loc="left", color="0.25")
-    figure.legend(loc="outside lower left", ncols=1, frameon=False, fontsize=9, handlelength=4.5)
+    # About 100 letters of size 9 fit.
+    size = 9 * min(1, 100 / max(len(labels[plan]) for plan in curves))
+    figure.legend(loc="outside lower left", ncols=1, frameon=False, fontsize=size, handlelength=4.5)
     figure.savefig(path, dpi=150)
     plt.close(figure)
 
@@ -97,31 +127,53 @@ def title(summary):
     parts = [summary.get("dataset"), summary.get("model")]
     if "clients" in summary and "clients_per_round" in summary:
         parts.append(f"{summary['clients_per_round']} of {summary['clients']} clients a round")
+    if "seeds" in summary:
+        parts.append(f"mean and range of {len(summary['seeds'])} seeds")
     return ", ".join(str(part) for part in parts if part)
 
 
-def labels_of(curves, summary, needed, ratio, text):
-    """The plan's label, and what it needs to the target: the fields `needed` and `ratio` (to float32) said by `text`."""
-    entries = {entry["plan"]: entry for entry in summary.get("plans", [])}
+def labels_of(curves, summary, axis):
+    """The plan's label, and what it needs to the target along `axis`."""
+    entries = summary.get("plans", [])
+    by_plan = {entry["plan"]: entry for entry in entries}
+    needed = {"megabytes": "upload_bytes_to_target", "rounds": "rounds_to_target"}[axis]
     labels = {}
     for plan in curves:
-        entry = entries.get(plan, {})
+        entry = by_plan.get(plan, {})
         labels[plan] = entry.get("label") or plan
-        if entry.get(needed) is not None:
-            labels[plan] += "   " + text(entry[needed], entry.get(ratio) or 1)
+        if isinstance(entry.get(needed), dict):
+            first = entry is entries[0]
+            labels[plan] += "   " + several_text(entry, needed, axis, len(summary["seeds"]), first)
+        elif entry.get(needed) is not None:
+            labels[plan] += "   " + one_text(entry, needed, axis)
         elif needed in entry and summary.get("target_accuracy") is not None:
             labels[plan] += "   target not reached"
     return labels
 
 
-def megabytes_text(needed, ratio):
-    share = f", 1/{1 / ratio:.3g} of float32's" if ratio != 1 else ""
-    return f"{needed / 1e6:.3g} MB to the target{share}"
+def amount(value, axis):
+    return f"{value / 1e6:.3g}" if axis == "megabytes" else f"{value:.3g}"
 
 
-def rounds_text(needed, ratio):
-    share = f", {ratio:.2f} times float32's" if ratio != 1 else ""
-    return f"{needed} rounds to the target{share}"
+def one_text(entry, needed, axis):
+    text = f"{amount(entry[needed], axis)} {'MB' if axis == 'megabytes' else 'rounds'} to the target"
+    ratio = entry.get("bytes_ratio_to_float32" if axis == "megabytes" else "rounds_ratio_to_float32") or 1
+    if ratio == 1:
+        return text
+    return text + (f", 1/{1 / ratio:.3g} of float32's" if axis == "megabytes" else f", {ratio:.2f} times float32's")
+
+
+def several_text(entry, needed, axis, seeds, first):
+    spread = entry[needed]
+    text = f"{amount(spread['mean'], axis)} {'MB' if axis == 'megabytes' else 'rounds'} to the target"
+    if spread["min"] != spread["max"]:
+        text += f" ({amount(spread['min'], axis)}-{amount(spread['max'], axis)})"
+    if spread["seeds"] < seeds:
+        text += f" with {spread['seeds']} of {seeds} seeds"
+    factor, ratio = entry["fewer_bytes_than_first"]["median"], entry["rounds_ratio_to_first"]["median"]
+    if first or factor is None:
+        return text
+    return text + (f", 1/{factor:.3g} of the first's" if axis == "megabytes" else f", {ratio:.2f} times the first's")
 
 
 def main():
@@ -135,11 +187,9 @@ def main():
     curves = read_results(results)
     summary = json.loads(summary.read_text())
     by_megabytes, by_round = folder / "accuracy_by_megabytes.png", folder / "accuracy_by_round.png"
-    labels = labels_of(curves, summary, "upload_bytes_to_target", "bytes_ratio_to_float32", megabytes_text)
-    draw(curves, labels, summary, column=2, x_label="megabytes uploaded by all clients together (log scale)",
+    draw(curves, summary, axis="megabytes", x_label="megabytes uploaded by all clients together (log scale)",
          path=by_megabytes, log=True)
-    labels = labels_of(curves, summary, "rounds_to_target", "rounds_ratio_to_float32", rounds_text)
-    draw(curves, labels, summary, column=0, x_label="round", path=by_round, log=False)
+    draw(curves, summary, axis="rounds", x_label="round", path=by_round, log=False)
     print(by_megabytes, by_round, sep="\n")
 
 

@@ -1,17 +1,20 @@
 #include "cli/train.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <utility>
 
 #include "cli/train_report.h"
 #include "cli/train_settings.h"
+#include "cli/train_summary.h"
 #include "datasets/dataset.h"
 #include "datasets/partition.h"
 #include "federated/plan_entry.h"
@@ -33,7 +36,7 @@ using nlohmann::json;
 using nlohmann::ordered_json;
 
 constexpr int kInterrupted = 130;
-constexpr double kTargetShare = 0.98;
+constexpr std::uint64_t kMostSeeds = 1000;
 
 constexpr const char* kExamples = R"(Examples:
   fewbits train --out out/run
@@ -44,6 +47,8 @@ constexpr const char* kExamples = R"(Examples:
   fewbits train --model softmax --partition shards:per=2 --lr 0.05 --out out/shards
   fewbits train --plan f32 --rounds 40 --target none --record out/updates
       and then: fewbits measure --plan 'hadamard+quantize:bits=2' out/updates/round0020-client0012.npz
+  fewbits train --rounds 50 --seeds 3 --out out/seeds
+      three times, with means and spreads, and ratios to the first plan seed by seed
   fewbits train --config demo.toml --out out/demo
   fewbits train --out out/demo --resume
       goes on after an interruption, with the settings of the run)";
@@ -97,18 +102,13 @@ std::optional<double> parse_target(const std::string& text, bool& automatic) {
 
 // Takes the settings of the run that is resumed; those given now must be the same.
 void adopt(CLI::App& command, TrainSettings& settings, const json& recorded) {
+  json had = TrainSettings().to_json();
+  had.update(recorded);
   const json given = settings.to_json();
-  for (const auto& [key, value] : recorded.items()) {
-    const CLI::Option* option = command.get_option_no_throw("--" + key);
-    if (option != nullptr && option->count() > 0 && given.contains(key) && given[key] != value) {
-      fail("cannot resume: " + key + " is " + given[key].dump() + ", the run in " + settings.out + " has " + value.dump() +
-           "; leave it out, or begin a run with another --out");
-    }
-  }
   for (const auto& [key, value] : given.items()) {
-    if (recorded.contains(key) || command.get_option("--" + key)->count() == 0) continue;
-    fail("cannot resume: " + key + " is " + value.dump() + ", the run in " + settings.out + " was begun without; " +
-         "leave it out, or begin a run with another --out");
+    if (command.get_option("--" + key)->count() == 0 || value == had[key]) continue;
+    fail("cannot resume: " + key + " is " + value.dump() + ", the run in " + settings.out + " has " + had[key].dump() +
+         "; leave it out, or begin a run with another --out");
   }
   apply_items(command, items_of(recorded, settings.out + "/results.jsonl"), settings.out + "/results.jsonl");
 }
@@ -129,30 +129,26 @@ void require_same_data(const json& now, const json& recorded) {
   }
 }
 
-// One plan of the comparison, and what came of it.
-struct PlanRun {
-  PlanEntry entry;
-  std::string canonical;
-  std::vector<RoundResult> rounds;
-  std::string stopped;
-};
-
 class TrainCommand {
  public:
-  TrainCommand(CLI::App& command, TrainSettings& settings) : command_(command), settings_(settings) {}
+  TrainCommand(CLI::App& command, TrainSettings& settings)
+      : command_(command), settings_(settings), terms_{.settings = settings} {}
 
   int run() {
     prepare();
-    Progress progress(settings_.quiet || settings_.json, settings_.options.rounds * plans_.size());
+    Progress progress(settings_.quiet || settings_.json, settings_.options.rounds * plans_ * runs_.size());
     progress.say(dataset_.name + " from " + dataset_.folder + "; " +
-                 datasets::describe_partition(settings_.partition, task_.clients, dataset_.train.y, dataset_.classes));
+                 datasets::describe_partition(settings_.partition, partitions_[0], dataset_.train.y, dataset_.classes));
     if (recorder_) progress.say(recorder_->describe());
     const InterruptGuard guard;
-    for (std::size_t i = 0; i < plans_.size(); ++i) {
-      train(i, progress);
-      if (interrupted != 0) return report_interruption();
+    for (std::size_t i = 0; i < runs_.size(); ++i) {
+      task_.clients = std::move(partitions_[i]);
+      for (std::size_t plan = 0; plan < plans_; ++plan) {
+        train(runs_[i], plan, progress);
+        if (interrupted != 0) return report_interruption();
+      }
     }
-    const ordered_json summary = summarize();
+    const ordered_json summary = summary_of(terms_, runs_);
     if (folder_) folder_->write_summary(summary);
     std::fputs((settings_.json ? summary.dump(2) + "\n" : table_of(summary)).c_str(), stdout);
     return 0;
@@ -172,45 +168,67 @@ class TrainCommand {
     }
 
     // All that can be wrong with the settings is found before the data is read.
-    target_ = parse_target(settings_.target, target_is_automatic_);
+    terms_.target = parse_target(settings_.target, terms_.target_is_automatic);
     datasets::check_partition(settings_.partition);
     federated::check_model(settings_.model);
     check_recording();
-    for (PlanEntry& entry : settings_.plan_entries()) plans_.emplace_back().entry = std::move(entry);
+    const std::vector<PlanEntry> entries = settings_.plan_entries();
+    check_seeds();
 
     dataset_ = datasets::load_images(settings_.dataset, settings_.data);
     task_.model = federated::model_factory(settings_.model, dataset_.features, dataset_.classes);
     task_.train = {dataset_.train.x, dataset_.train.y};
     task_.test = {dataset_.test.x, dataset_.test.y};
-    task_.clients = datasets::make_partition(settings_.partition, dataset_.train.y, dataset_.classes, settings_.clients,
-                                             settings_.options.seed);
-    const Layout layout = task_.model()->layout();
-    parameters_ = layout.elements();
-    const std::string float32 = Codec::compile("f32", layout).plan();
-    for (std::size_t i = 0; i < plans_.size(); ++i) {
-      const Trainer trainer(task_, settings_.options, plans_[i].entry.options);  // throws for what does not fit
-      plans_[i].canonical = trainer.codec().plan();
-      if (i == 0 && !settings_.record.empty()) Recorder::check(trainer.codec());
-      if (plans_[i].canonical != float32) continue;
-      // One with options of its own is compared with the others, unless it is the only one.
-      const bool plain = plans_[i].entry.text == plans_[i].entry.options.plan;
-      if (!float32_ || (plain && plans_[*float32_].entry.text != plans_[*float32_].entry.options.plan)) float32_ = i;
+    for (std::uint64_t i = 0; i < settings_.seeds; ++i) {
+      partitions_.push_back(datasets::make_partition(settings_.partition, dataset_.train.y, dataset_.classes,
+                                                     settings_.clients, settings_.options.seed + i));
     }
-    if (target_is_automatic_ && !float32_) {
+    task_.clients = partitions_[0];
+    compile(entries);
+    if (terms_.target_is_automatic && !terms_.float32) {
       fail("no target: give --target ACCURACY, --target none, or a plan f32 of whose best accuracy it is 98 %");
     }
 
+    if (!settings_.record.empty()) {
+      recorder_.emplace(settings_.record_options, settings_.options.rounds, existing_records());
+    }
     const json data = data_record(dataset_);
     if (settings_.resume) {
       require_same_data(data, json(folder_->header().at("data")));
     } else if (!settings_.out.empty()) {
       folder_ = RunFolder::create(settings_.out,
-                                  {{"type", "run"}, {"version", std::string(kVersion)}, {"parameters", parameters_},
-                                   {"settings", settings_.to_json()}, {"data", data}},
+                                  {{"type", "run"}, {"version", std::string(kVersion)}, {"parameters", terms_.parameters},
+                                   {"settings", settings_.recorded()}, {"data", data}},
                                   settings_.force);
     }
-    if (!settings_.record.empty()) {
-      recorder_.emplace(settings_.record_options, settings_.options.rounds, existing_records());
+  }
+
+  void check_seeds() const {
+    const std::uint64_t after = std::numeric_limits<std::uint64_t>::max() - settings_.options.seed;
+    const std::uint64_t most = std::min(after, kMostSeeds - 1) + 1;
+    if (settings_.seeds >= 1 && settings_.seeds <= most) return;
+    fail("seeds is " + std::to_string(settings_.seeds) + ", expected 1 to " + std::to_string(most));
+  }
+
+  // The plans of every run, and which of them is the plain float32.
+  void compile(const std::vector<PlanEntry>& entries) {
+    const Layout layout = task_.model()->layout();
+    terms_.dataset = dataset_.name;
+    terms_.parameters = layout.elements();
+    plans_ = entries.size();
+    const std::string float32 = Codec::compile("f32", layout).plan();
+    std::vector<PlanRun> plans;
+    for (std::size_t i = 0; i < plans_; ++i) {
+      const Trainer trainer(task_, settings_.options, entries[i].options);  // throws for what does not fit
+      plans.push_back({.entry = entries[i], .canonical = trainer.codec().plan(), .rounds = {}, .stopped = {}});
+      if (i == 0 && !settings_.record.empty()) Recorder::check(trainer.codec());
+      if (plans[i].canonical != float32) continue;
+      // One with options of its own is compared with the others, unless it is the only one.
+      const auto plain = [&](std::size_t plan) { return entries[plan].text == entries[plan].options.plan; };
+      if (!terms_.float32 || (plain(i) && !plain(*terms_.float32))) terms_.float32 = i;
+    }
+    for (std::uint64_t i = 0; i < settings_.seeds; ++i) {
+      runs_.push_back({.seed = settings_.options.seed + i, .plans = plans});
     }
   }
 
@@ -228,31 +246,36 @@ class TrainCommand {
     return settings_.force ? Recorder::Existing::kRemove : Recorder::Existing::kRefuse;
   }
 
-  void train(std::size_t index, Progress& progress) {
-    PlanRun& plan = plans_[index];
-    Trainer trainer(task_, settings_.options, plan.entry.options);
+  void train(SeedRun& run, std::size_t index, Progress& progress) {
+    PlanRun& plan = run.plans[index];
+    const bool several = runs_.size() > 1;
+    const federated::TrainingId id(index, several ? std::optional(run.seed) : std::nullopt);
+    federated::Options options = settings_.options;
+    options.seed = run.seed;
+    Trainer trainer(task_, options, plan.entry.options);
     const ordered_json names = {{"plan", plan.entry.text}, {"label", plan.entry.label}};
     if (folder_) {
-      if (const auto checkpoint = folder_->checkpoint(index)) trainer.restore(*checkpoint);
-      plan.rounds = folder_->rounds(index);
+      if (const auto checkpoint = folder_->checkpoint(id)) trainer.restore(*checkpoint);
+      plan.rounds = folder_->rounds(id);
     }
-    if (index == 0 && recorder_) recorder_->watch(trainer);
+    if (recorder_ && index == 0 && run.seed == settings_.options.seed) recorder_->watch(trainer);
     const bool stopped_before = !trainer.stopped().empty();
-    progress.begin(plan.entry.label, settings_.options.rounds, trainer.round());
+    const std::string label = plan.entry.label + (several ? ", seed " + std::to_string(run.seed) : "");
+    progress.begin(label, options.rounds, trainer.round());
     federated::run(trainer, [&](const RoundResult& round) {
       plan.rounds.push_back(round);
       const std::optional<double> accuracy = federated::smoothed_accuracy(plan.rounds).back();
       const bool go_on = interrupted == 0;
       if (folder_) {
-        const bool keep = trainer.done() || !go_on || folder_->checkpoint_is_due(index);
-        folder_->add_round(index, names, round, accuracy, keep ? std::optional(trainer.save()) : std::nullopt);
+        const bool keep = trainer.done() || !go_on || folder_->checkpoint_is_due(id);
+        folder_->add_round(id, names, round, accuracy, keep ? std::optional(trainer.save()) : std::nullopt);
       }
       progress.update(round, accuracy);
       return go_on;
     });
     plan.stopped = trainer.stopped();
     if (folder_ && !plan.stopped.empty() && !stopped_before) {
-      folder_->add_stop(index, names, plan.stopped, trainer.save());
+      folder_->add_stop(id, names, plan.stopped, trainer.save());
     }
     progress.end(plan.stopped);
   }
@@ -269,71 +292,16 @@ class TrainCommand {
     return kInterrupted;
   }
 
-  ordered_json summarize() {
-    const auto summary_of = [&](const PlanRun& plan) { return federated::summarize(plan.rounds, parameters_, target_); };
-    std::optional<federated::Summary> reference;
-    if (float32_) {
-      if (target_is_automatic_) {
-        const std::optional<double> best = summary_of(plans_[*float32_]).best_accuracy;
-        if (best) target_ = kTargetShare * *best;
-      }
-      reference = summary_of(plans_[*float32_]);
-    }
-    const auto or_null = [](const auto& value) { return value ? ordered_json(*value) : ordered_json(); };
-
-    const federated::Options& options = settings_.options;
-    ordered_json summary = {{"dataset", dataset_.name}, {"model", settings_.model}, {"parameters", parameters_},
-                            {"clients", settings_.clients}};
-    if (options.client_probability) {
-      summary["clients_per_round"] = *options.client_probability * static_cast<double>(settings_.clients);
-      summary["client_probability"] = *options.client_probability;
-    } else {
-      summary["clients_per_round"] = options.clients_per_round;
-    }
-    summary["rounds"] = options.rounds;
-    summary["target_accuracy"] = or_null(target_);
-    summary["partition"] = settings_.partition;
-    summary["seed"] = options.seed;
-    summary["plans"] = ordered_json::array();
-    for (const PlanRun& plan : plans_) {
-      const federated::Summary result = summary_of(plan);
-      ordered_json entry = {{"plan", plan.entry.text}, {"label", plan.entry.label}, {"canonical", plan.canonical},
-                            {"best_accuracy", or_null(result.best_accuracy)},
-                            {"final_accuracy", or_null(result.final_accuracy)},
-                            {"rounds_to_target", or_null(result.rounds_to_target)},
-                            {"upload_bytes_to_target", or_null(result.upload_bytes_to_target)},
-                            {"upload_bytes", result.upload_bytes},
-                            {"download_bytes", result.download_bytes},
-                            {"bits_per_coordinate", result.bits_per_coordinate},
-                            {"codec_time_share", result.codec_time_share},
-                            {"train_seconds", result.train_seconds},
-                            {"encode_seconds", result.encode_seconds},
-                            {"decode_seconds", result.decode_seconds},
-                            {"bytes_ratio_to_float32", nullptr},
-                            {"rounds_ratio_to_float32", nullptr}};
-      if (reference && reference->rounds_to_target && result.rounds_to_target) {
-        entry["bytes_ratio_to_float32"] = static_cast<double>(*result.upload_bytes_to_target) /
-                                          static_cast<double>(*reference->upload_bytes_to_target);
-        entry["rounds_ratio_to_float32"] = static_cast<double>(*result.rounds_to_target) /
-                                           static_cast<double>(*reference->rounds_to_target);
-      }
-      if (!plan.stopped.empty()) entry["stopped"] = plan.stopped;
-      summary["plans"].push_back(std::move(entry));
-    }
-    return summary;
-  }
-
   CLI::App& command_;
   TrainSettings& settings_;
   std::optional<RunFolder> folder_;
   std::optional<Recorder> recorder_;
-  std::vector<PlanRun> plans_;
   datasets::Dataset dataset_;
   federated::Task task_;
-  std::size_t parameters_ = 0;
-  std::optional<double> target_;
-  bool target_is_automatic_ = false;
-  std::optional<std::size_t> float32_;  // the plan that others are compared with
+  std::vector<std::vector<std::vector<std::uint32_t>>> partitions_;  // of each seed, until it runs
+  std::vector<SeedRun> runs_;
+  std::size_t plans_ = 0;
+  SummaryTerms terms_;
 };
 
 }  // namespace

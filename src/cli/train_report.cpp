@@ -6,23 +6,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <vector>
 
 namespace fewbits::cli {
 namespace {
-
-std::string fixed(double value, int digits) {
-  char text[64];
-  std::snprintf(text, sizeof text, "%.*f", digits, value);
-  return text;
-}
-
-// Three digits that matter, without an exponent for the sizes that occur here.
-std::string three_digits(double value) {
-  if (!(value > 0)) return "0";
-  const int whole = static_cast<int>(std::floor(std::log10(value))) + 1;
-  return fixed(value, std::clamp(3 - whole, 0, 6));
-}
 
 std::string clock_text(double seconds) {
   const auto whole = static_cast<long>(std::ceil(seconds));
@@ -41,13 +27,24 @@ std::size_t terminal_width() {
   return size.ws_col;
 }
 
-// Columns that a text takes: its code points. Labels may be UTF-8.
+}  // namespace
+
+std::string fixed(double value, int digits) {
+  char text[64];
+  std::snprintf(text, sizeof text, "%.*f", digits, value);
+  return text;
+}
+
+std::string three_digits(double value) {
+  if (!(value > 0)) return "0";
+  const int whole = static_cast<int>(std::floor(std::log10(value))) + 1;
+  return fixed(value, std::clamp(3 - whole, 0, 6));
+}
+
 std::size_t columns_of(const std::string& text) {
   return static_cast<std::size_t>(
       std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0u) != 0x80u; }));
 }
-
-}  // namespace
 
 Progress::Progress(bool quiet, std::size_t total_rounds)
     : quiet_(quiet), terminal_(isatty(STDERR_FILENO) == 1), rounds_left_(total_rounds) {}
@@ -94,44 +91,6 @@ void Progress::end(const std::string& note) {
   if (quiet_) return;
   if (terminal_) std::fprintf(stderr, "\r\033[K%s\n", last_.c_str());
   if (!note.empty()) std::fprintf(stderr, "%s: %s\n", label_.c_str(), note.c_str());
-}
-
-std::string table_of(const nlohmann::ordered_json& summary) {
-  const auto percent = [](const auto& value) { return value.is_null() ? "-" : fixed(value.template get<double>() * 100, 2); };
-  std::vector<std::vector<std::string>> rows = {
-      {"plan", "best %", "final %", "rounds to target", "MB to target", "bits/coordinate", "fewer bytes", "codec time %"}};
-  for (const auto& plan : summary.at("plans")) {
-    const auto& rounds = plan.at("rounds_to_target");
-    const auto& bytes = plan.at("upload_bytes_to_target");
-    const auto& ratio = plan.at("bytes_ratio_to_float32");
-    rows.push_back({plan.at("label"), percent(plan.at("best_accuracy")), percent(plan.at("final_accuracy")),
-                    rounds.is_null() ? "-" : std::to_string(rounds.template get<std::uint64_t>()),
-                    bytes.is_null() ? "-" : three_digits(bytes.template get<double>() / 1e6),
-                    three_digits(plan.at("bits_per_coordinate")),
-                    ratio.is_null() ? "-" : three_digits(1 / ratio.template get<double>()) + "x",
-                    fixed(plan.at("codec_time_share").template get<double>() * 100, 1)});
-  }
-  std::vector<std::size_t> widths(rows[0].size());
-  for (const auto& row : rows) {
-    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], columns_of(row[i]));
-  }
-  std::string text;
-  for (const auto& row : rows) {
-    for (std::size_t i = 0; i < row.size(); ++i) {
-      const std::string padding(widths[i] - columns_of(row[i]), ' ');
-      text += i == 0 ? row[i] + padding : "  " + padding + row[i];
-    }
-    text += "\n";
-  }
-  for (const auto& plan : summary.at("plans")) {
-    if (plan.contains("stopped")) {
-      text += plan.at("label").get<std::string>() + ": " + plan.at("stopped").get<std::string>() + "\n";
-    }
-  }
-  const auto& target = summary.at("target_accuracy");
-  text += "target " + (target.is_null() ? "none" : fixed(target.get<double>() * 100, 2) + " %") +
-          "; an accuracy is the mean of the last 5 evaluations\n";
-  return text;
 }
 
 }  // namespace fewbits::cli

@@ -1,8 +1,8 @@
 #pragma once
 
 #include <cstddef>
-#include <nlohmann/json.hpp>
-#include <span>
+#include <cstdint>
+#include <optional>
 #include <string>
 
 #include "fewbits/federated/federated.h"
@@ -32,7 +32,12 @@ class Progress {
   std::string last_;
 };
 
-// The plans of a summary, side by side.
-std::string table_of(const nlohmann::ordered_json& summary);
+std::string fixed(double value, int digits);
+
+// Three digits that matter, without an exponent for the sizes that occur here.
+std::string three_digits(double value);
+
+// Columns that a text takes: its code points. Labels may be UTF-8.
+std::size_t columns_of(const std::string& text);
 
 }  // namespace fewbits::cli

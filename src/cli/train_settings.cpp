@@ -91,13 +91,16 @@ void TrainSettings::add_to(CLI::App& command) {
   command.add_option("--target", target, "accuracy to reach, 0 to 1, or none; auto: 98 % of the best of plan f32")
       ->capture_default_str();
   command.add_option("--seed", options.seed, "decides everything that is drawn")->capture_default_str();
+  command.add_option("--seeds", seeds, "repeats the comparison with so many seeds: seed, seed + 1, ...; the summary then "
+                     "has mean and spread, and medians of the ratios to the first plan with the same seed")
+      ->capture_default_str()->check(whole_number());
   command.add_option("--eval-every", options.eval_every, "rounds between evaluations")->capture_default_str();
   command.add_option("--threads", options.threads, "0: all cores; results do not depend on it")->capture_default_str();
   command.add_option("--config", config, "file of these settings, by the names of the flags: TOML, or JSON (*.json); "
                      "flags given beside it win");
   command.add_option("--out", out, "folder for results.jsonl, summary.json and checkpoints; none: only the table");
   command.add_option("--record", record, "folder for updates of the first plan's clients as they are before coding "
-                     "(let it be f32): .npz files with an array a tensor, for fewbits measure");
+                     "(let it be f32), with the first seed: .npz files with an array a tensor, for fewbits measure");
   command.add_option("--record-rounds", record_options.rounds, "rounds to record, as 5,20,40; none given: those three, "
                      "as far as the run has them")
       ->delimiter(',')->allow_extra_args(false)->check(whole_number());
@@ -110,8 +113,7 @@ void TrainSettings::add_to(CLI::App& command) {
 }
 
 json TrainSettings::to_json() const {
-  nlohmann::json settings = {
-          {"dataset", dataset},
+  return {{"dataset", dataset},
           {"data", data},
           {"model", model},
           {"partition", partition},
@@ -128,12 +130,19 @@ json TrainSettings::to_json() const {
           {"plan", plans},
           {"target", target},
           {"seed", options.seed},
-          {"eval-every", options.eval_every}};
-  if (!record.empty()) {
-    settings["record"] = record;
-    settings["record-clients"] = record_options.clients;
-    if (!record_options.rounds.empty()) settings["record-rounds"] = record_options.rounds;
-  }
+          {"seeds", seeds},
+          {"eval-every", options.eval_every},
+          {"record", record.empty() ? nlohmann::json() : nlohmann::json(record)},
+          {"record-rounds", record_options.rounds},
+          {"record-clients", record_options.clients}};
+}
+
+json TrainSettings::recorded() const {
+  nlohmann::json settings = to_json();
+  if (seeds == 1) settings.erase("seeds");
+  if (record.empty() || record_options.rounds.empty()) settings.erase("record-rounds");
+  if (record.empty()) settings.erase("record");
+  if (record.empty()) settings.erase("record-clients");
   return settings;
 }
 

@@ -13,8 +13,8 @@
 
 namespace fewbits::cli {
 
-// The flags of `fewbits train`. Those in to_json() are what results depend on: they are recorded, and compared when a
-// run is resumed. The defaults are the setting of the demo.
+// The flags of `fewbits train`. Those in to_json() are compared when a run is resumed. The defaults are the setting of
+// the demo.
 struct TrainSettings {
   std::string dataset = "fashion-mnist";
   std::string data;
@@ -27,6 +27,7 @@ struct TrainSettings {
   federated::RecordOptions record_options;
   std::vector<std::string> plans = {"f32", "hadamard+quantize:bits=1", "hadamard+mask:keep=0.0625+quantize:bits=2"};
   std::string target = "auto";
+  std::uint64_t seeds = 1;
 
   std::string config;
   std::string out;
@@ -37,6 +38,7 @@ struct TrainSettings {
 
   void add_to(CLI::App& command);
   nlohmann::json to_json() const;
+  nlohmann::json recorded() const;  // what a run's folder keeps of them: no seeds and no record where they are not used
   std::vector<federated::PlanEntry> plan_entries() const;
 };
 

@@ -21,11 +21,17 @@ constexpr std::size_t kCheckpointBytesARound = 16u << 20;
 
 [[noreturn]] void fail(const std::string& what) { throw Error(Errc::kBadArgument, what); }
 
-ordered_json line_of(std::size_t index, const ordered_json& names, const RoundResult& round,
-                     std::optional<double> smoothed) {
-  ordered_json line = {{"type", "round"}};
+ordered_json line_of(const char* type, const TrainingId& id, const ordered_json& names) {
+  ordered_json line = {{"type", type}};
   line.update(names);
-  line["plan_index"] = index;
+  if (id.seed) line["seed"] = *id.seed;
+  line["plan_index"] = id.plan;
+  return line;
+}
+
+ordered_json line_of(const TrainingId& id, const ordered_json& names, const RoundResult& round,
+                     std::optional<double> smoothed) {
+  ordered_json line = line_of("round", id, names);
   line["round"] = round.round;
   line["accuracy"] = round.accuracy ? ordered_json(*round.accuracy) : ordered_json();
   line["smoothed_accuracy"] = smoothed ? ordered_json(*smoothed) : ordered_json();
@@ -107,35 +113,35 @@ RunFolder RunFolder::open(const fs::path& folder) {
     std::uint64_t round = 0;
     bool stopped = false;
   };
-  std::vector<Saved> saved;
+  std::map<TrainingId, Saved> saved;
   while (std::getline(in, text)) {
     const json line = json::parse(text, nullptr, false);
     if (line.is_discarded() && in.eof()) break;  // cut off in the middle of a write
     try {
-      const std::size_t index = line.at("plan_index");
-      if (index > 100'000) fail("plan_index is " + std::to_string(index));
-      for (std::size_t i = saved.size(); i <= index; ++i) {
-        const std::optional<std::vector<std::byte>> bytes = run.checkpoint(i);
+      TrainingId id(line.at("plan_index"));
+      if (line.contains("seed")) id.seed = line.at("seed").get<std::uint64_t>();
+      if (!saved.contains(id)) {
+        const std::optional<std::vector<std::byte>> bytes = run.checkpoint(id);
         const Checkpoint state = bytes ? Checkpoint::from_bytes(*bytes) : Checkpoint();
-        saved.push_back({state.round, !state.stopped.empty()});
-        run.rounds_.emplace_back();
+        saved[id] = {state.round, !state.stopped.empty()};
       }
       if (line.at("type") == "stopped") {
-        if (saved[index].stopped) kept += text + "\n";
+        if (saved[id].stopped) kept += text + "\n";
         continue;
       }
       RoundResult round = round_of(line);
-      if (round.round > saved[index].round) continue;
-      if (round.round != run.rounds_[index].size() + 1) fail("round " + std::to_string(round.round) + " is out of order");
-      run.rounds_[index].push_back(round);
+      if (round.round > saved[id].round) continue;
+      std::vector<RoundResult>& rounds = run.rounds_[id];
+      if (round.round != rounds.size() + 1) fail("round " + std::to_string(round.round) + " is out of order");
+      rounds.push_back(round);
       kept += text + "\n";
     } catch (const std::exception& error) {
       fail(run.results_path().string() + " cannot be resumed: " + error.what());
     }
   }
-  for (std::size_t i = 0; i < saved.size(); ++i) {
-    if (run.rounds_[i].size() != saved[i].round) {
-      fail(run.results_path().string() + " lacks rounds that checkpoint " + std::to_string(i) + " has; start anew");
+  for (const auto& [id, state] : saved) {
+    if (run.rounds(id).size() != state.round) {
+      fail(run.results_path().string() + " lacks rounds that " + run.checkpoint_path(id).string() + " has; start anew");
     }
   }
   in.close();
@@ -144,46 +150,46 @@ RunFolder RunFolder::open(const fs::path& folder) {
   return run;
 }
 
-const std::vector<RoundResult>& RunFolder::rounds(std::size_t index) const {
+const std::vector<RoundResult>& RunFolder::rounds(const TrainingId& id) const {
   static const std::vector<RoundResult> none;
-  return index < rounds_.size() ? rounds_[index] : none;
+  const auto found = rounds_.find(id);
+  return found == rounds_.end() ? none : found->second;
 }
 
-fs::path RunFolder::checkpoint_path(std::size_t index) const {
-  return folder_ / "checkpoints" / (std::to_string(index) + ".bin");
+fs::path RunFolder::checkpoint_path(const TrainingId& id) const {
+  const std::string seed = id.seed ? "seed" + std::to_string(*id.seed) + "-" : "";
+  return folder_ / "checkpoints" / (seed + std::to_string(id.plan) + ".bin");
 }
 
-std::optional<std::vector<std::byte>> RunFolder::checkpoint(std::size_t index) const {
-  std::ifstream in(checkpoint_path(index), std::ios::binary);
+std::optional<std::vector<std::byte>> RunFolder::checkpoint(const TrainingId& id) const {
+  std::ifstream in(checkpoint_path(id), std::ios::binary);
   if (!in) return std::nullopt;
   const std::string text(std::istreambuf_iterator<char>(in), {});
   const auto* raw = reinterpret_cast<const std::byte*>(text.data());
   return std::vector<std::byte>(raw, raw + text.size());
 }
 
-bool RunFolder::checkpoint_is_due(std::size_t index) const noexcept {
-  const auto pace = paces_.find(index);
+bool RunFolder::checkpoint_is_due(const TrainingId& id) const noexcept {
+  const auto pace = paces_.find(id);
   return pace == paces_.end() || (pace->second.rounds + 1) * kCheckpointBytesARound >= pace->second.bytes;
 }
 
-void RunFolder::add_round(std::size_t index, const ordered_json& names, const RoundResult& round,
+void RunFolder::add_round(const TrainingId& id, const ordered_json& names, const RoundResult& round,
                           std::optional<double> smoothed, const std::optional<std::vector<std::byte>>& checkpoint) {
-  append(line_of(index, names, round, smoothed));
-  Pace& pace = paces_[index];
+  append(line_of(id, names, round, smoothed));
+  Pace& pace = paces_[id];
   ++pace.rounds;
   if (!checkpoint) return;
-  replace(checkpoint_path(index), text_of(std::span(*checkpoint)));
+  replace(checkpoint_path(id), text_of(std::span(*checkpoint)));
   pace = {checkpoint->size(), 0};
 }
 
-void RunFolder::add_stop(std::size_t index, const ordered_json& names, const std::string& reason,
+void RunFolder::add_stop(const TrainingId& id, const ordered_json& names, const std::string& reason,
                          std::span<const std::byte> checkpoint) {
-  ordered_json line = {{"type", "stopped"}};
-  line.update(names);
-  line["plan_index"] = index;
+  ordered_json line = line_of("stopped", id, names);
   line["reason"] = reason;
   append(line);
-  replace(checkpoint_path(index), text_of(checkpoint));
+  replace(checkpoint_path(id), text_of(checkpoint));
 }
 
 void RunFolder::write_summary(const ordered_json& summary) {

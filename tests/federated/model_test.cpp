@@ -60,7 +60,8 @@ Values convolution(const Values& in, const std::vector<std::size_t>& shape, cons
           if (line < 0 || line >= side || column < 0 || column >= side) continue;
           const auto pixel = static_cast<std::size_t>(line * side + column);
           const auto tap = static_cast<std::size_t>(dy * width + dx);
-          sum += in[c * static_cast<std::size_t>(side * side) + pixel] * weight[(o * shape[1] + c) * shape[2] * shape[3] + tap];
+          const std::size_t kernel = (o * shape[1] + c) * shape[2] * shape[3];
+          sum += in[c * static_cast<std::size_t>(side * side) + pixel] * weight[kernel + tap];
         }
       }
     }
@@ -118,9 +119,9 @@ TEST_P(EveryModel, GradientIsTheDerivativeOfTheLoss) {
 
   Values at(parameters.begin(), parameters.end());
   EXPECT_NEAR(loss, plain_loss(model->layout(), at, data), 1e-6);
-  // Central differences in double: off by about h^2 = 1e-10. What is left is float32's rounding of sums: of values below
-  // 10 with at most 20 terms in dense layers, of values below 0.1 at 11 rows times 121 positions in a kernel's gradient;
-  // some 1e-6 either way.
+  // Central differences in double: off by about h^2 = 1e-10. What is left is float32's rounding of sums: of values
+  // below 10 with at most 20 terms in dense layers, of values below 0.1 at 11 rows times 121 positions in a kernel's
+  // gradient; some 1e-6 either way.
   for (std::size_t i = 0; i < at.size(); ++i) {
     constexpr double h = 1e-5;
     const double here = at[i];
@@ -221,7 +222,8 @@ TEST(Models, BadTextGivesTheChoices) {
   EXPECT_NO_THROW(check_model("cnn:channels=1-1-1-1-1"));  // images of 32x32 would do
 }
 
-// Products of full size in several threads at once, each with its own buffers: the BLAS must share nothing between calls.
+// Products of full size in several threads at once, each with its own buffers: the BLAS must share nothing between
+// calls.
 TEST(Models, GradientsAreTheSameBitsInEveryThread) {
   for (const auto& [text, repeats] : {std::pair{"mlp", 400}, std::pair{"cnn", 8}}) {
     const ModelFactory factory = model_factory(text, 784, 10);

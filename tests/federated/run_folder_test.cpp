@@ -146,6 +146,40 @@ TEST_F(RunFolderTest, RoundsWithoutACheckpointAreDoneAgain) {
   EXPECT_EQ(lines().size(), 3u);
 }
 
+TEST_F(RunFolderTest, SeedsHaveRoundsAndCheckpointsOfTheirOwn) {
+  RunFolder run = RunFolder::create(folder_, kHeader, false);
+  for (const std::uint64_t seed : {21u, 22u}) {
+    options_.seed = seed;
+    Trainer trainer(synthetic_.task, options_, {});
+    for (std::uint64_t i = 0; i < seed - 20; ++i) {
+      const RoundResult round = trainer.step().value();
+      run.add_round({1, seed}, kNames, round, round.accuracy, trainer.save());
+    }
+  }
+  run.add_stop({1, 22}, kNames, "diverged", run.checkpoint({1, 22}).value());
+  ordered_json beyond = ordered_json::parse(lines()[1]);
+  EXPECT_EQ(beyond["seed"], 21);
+  EXPECT_EQ(beyond["plan_index"], 1);
+  EXPECT_EQ(ordered_json::parse(lines()[4])["seed"], 22);
+  const std::vector<std::string> before = lines();
+  beyond["round"] = 2;
+  append(beyond.dump() + "\n");  // of seed 21, of which only one round is complete
+
+  const RunFolder again = RunFolder::open(folder_);
+  EXPECT_EQ(again.rounds({1, 21}).size(), 1u);
+  ASSERT_EQ(again.rounds({1, 22}).size(), 2u);
+  EXPECT_TRUE(again.rounds(1).empty());
+  EXPECT_TRUE(again.rounds({0, 21}).empty());
+  EXPECT_FALSE(again.checkpoint({1, 23}).has_value() || again.checkpoint(1).has_value());
+  EXPECT_EQ(again.rounds({1, 22})[0].loss, ordered_json::parse(before[2])["loss"]);
+  options_.seed = 22;
+  Trainer trainer(synthetic_.task, options_, {});
+  trainer.restore(again.checkpoint({1, 22}).value());
+  EXPECT_EQ(trainer.round(), 2u);
+  // The checkpoint does not say that training has stopped: the line of it is of what is done again.
+  EXPECT_EQ(lines(), std::vector<std::string>(before.begin(), before.begin() + 4));
+}
+
 TEST_F(RunFolderTest, ResultsAreNotOverwrittenUnasked) {
   begin();
   EXPECT_THROW(RunFolder::create(folder_, kHeader, false), Error);

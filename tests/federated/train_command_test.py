@@ -140,7 +140,8 @@ class TrainCommand(unittest.TestCase):
         self.assertEqual(results(self.out), results(whole))
         for index in ("0.bin", "1.bin"):
             self.assertEqual((self.out / "checkpoints" / index).read_bytes(), (whole / "checkpoints" / index).read_bytes())
-        train(*SETTING, "--rounds", 100, "--out", self.out, "--resume", "--quiet")  # a finished run gives its table again
+        # A finished run gives its table again; settings may be repeated, those that its folder leaves out too.
+        train(*SETTING, "--rounds", 100, "--seeds", 1, "--out", self.out, "--resume", "--quiet")
         train(*SETTING, "--rounds", 1, "--out", self.out, "--force", "--quiet")
         self.assertEqual(len(results(self.out)), 3)
 
@@ -193,6 +194,10 @@ class TrainCommand(unittest.TestCase):
             (["--clients", "0"], "at least 1 client"),
             (["--clients-per-round", "101"], "expected 1 to the number of clients, 100"),
             (["--resume"], "needs --out"),
+            (["--seeds", "0"], "seeds is 0, expected 1 to 1000"),
+            (["--seeds", "1001"], "seeds is 1001, expected 1 to 1000"),
+            (["--seeds", "3", "--seed", str(2**64 - 2)], "seeds is 3, expected 1 to 2"),
+            (["--seeds", "-1"], "no whole number"),
             (["--record-rounds", "3"], "needs --record"),
             (["--record", "/tmp/never", "--record-rounds", "3,201"], "record-rounds has 201, expected rounds of the run, 1 to 200"),
             (["--record", "/tmp/never", "--record-rounds", "0"], "record-rounds has 0"),
@@ -206,7 +211,7 @@ class TrainCommand(unittest.TestCase):
 
     def test_help_has_examples(self):
         text = train("--help").stdout
-        for word in ("--resume", "--record", "dirichlet-client:alpha=A", "Examples:", "mlp[:hidden=200]"):
+        for word in ("--resume", "--record", "--seeds", "dirichlet-client:alpha=A", "Examples:", "mlp[:hidden=200]"):
             self.assertIn(word, text)
 
 

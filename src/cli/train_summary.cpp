@@ -1,0 +1,241 @@
+#include "cli/train_summary.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "cli/train_report.h"
+#include "federated/spread.h"
+
+namespace fewbits::cli {
+namespace {
+
+using federated::Summary;
+using nlohmann::ordered_json;
+using Column = std::vector<std::optional<double>>;  // a value a seed
+
+constexpr double kTargetShare = 0.98;
+
+template <typename Value>
+ordered_json or_null(const std::optional<Value>& value) {
+  return value ? ordered_json(*value) : ordered_json();
+}
+
+ordered_json setting_of(const SummaryTerms& terms) {
+  const federated::Options& options = terms.settings.options;
+  ordered_json summary = {{"dataset", terms.dataset}, {"model", terms.settings.model}, {"parameters", terms.parameters},
+                          {"clients", terms.settings.clients}};
+  if (options.client_probability) {
+    summary["clients_per_round"] = *options.client_probability * static_cast<double>(terms.settings.clients);
+    summary["client_probability"] = *options.client_probability;
+  } else {
+    summary["clients_per_round"] = options.clients_per_round;
+  }
+  summary["rounds"] = options.rounds;
+  return summary;
+}
+
+ordered_json summary_of_seed(const SummaryTerms& terms, const SeedRun& run) {
+  std::optional<double> target = terms.target;
+  const auto result_of = [&](const PlanRun& plan) {
+    return federated::summarize(plan.rounds, terms.parameters, target);
+  };
+  std::optional<Summary> reference;
+  if (terms.float32) {
+    if (terms.target_is_automatic) {
+      const std::optional<double> best = result_of(run.plans[*terms.float32]).best_accuracy;
+      if (best) target = kTargetShare * *best;
+    }
+    reference = result_of(run.plans[*terms.float32]);
+  }
+
+  ordered_json summary = setting_of(terms);
+  summary["target_accuracy"] = or_null(target);
+  summary["partition"] = terms.settings.partition;
+  summary["seed"] = run.seed;
+  summary["plans"] = ordered_json::array();
+  for (const PlanRun& plan : run.plans) {
+    const Summary result = result_of(plan);
+    ordered_json entry = {{"plan", plan.entry.text}, {"label", plan.entry.label}, {"canonical", plan.canonical},
+                          {"best_accuracy", or_null(result.best_accuracy)},
+                          {"final_accuracy", or_null(result.final_accuracy)},
+                          {"rounds_to_target", or_null(result.rounds_to_target)},
+                          {"upload_bytes_to_target", or_null(result.upload_bytes_to_target)},
+                          {"upload_bytes", result.upload_bytes},
+                          {"download_bytes", result.download_bytes},
+                          {"bits_per_coordinate", result.bits_per_coordinate},
+                          {"codec_time_share", result.codec_time_share},
+                          {"train_seconds", result.train_seconds},
+                          {"encode_seconds", result.encode_seconds},
+                          {"decode_seconds", result.decode_seconds},
+                          {"bytes_ratio_to_float32", nullptr},
+                          {"rounds_ratio_to_float32", nullptr}};
+    if (reference && reference->rounds_to_target && result.rounds_to_target) {
+      entry["bytes_ratio_to_float32"] = static_cast<double>(*result.upload_bytes_to_target) /
+                                        static_cast<double>(*reference->upload_bytes_to_target);
+      entry["rounds_ratio_to_float32"] = static_cast<double>(*result.rounds_to_target) /
+                                         static_cast<double>(*reference->rounds_to_target);
+    }
+    if (!plan.stopped.empty()) entry["stopped"] = plan.stopped;
+    summary["plans"].push_back(std::move(entry));
+  }
+  return summary;
+}
+
+std::optional<double> number_at(const ordered_json& entry, const char* key) {
+  return entry.at(key).is_null() ? std::nullopt : std::optional(entry.at(key).get<double>());
+}
+
+Column column_of(const ordered_json& seeds, std::size_t plan, const char* key) {
+  Column column;
+  for (const ordered_json& summary : seeds) column.push_back(number_at(summary.at("plans").at(plan), key));
+  return column;
+}
+
+ordered_json spread_json(const Column& column) {
+  const std::optional<federated::Spread> spread = federated::spread_of(column);
+  if (!spread) return nullptr;
+  return {{"mean", spread->mean}, {"deviation", or_null(spread->deviation)}, {"min", spread->least},
+          {"max", spread->most}, {"seeds", spread->count}};
+}
+
+ordered_json paired_json(const std::optional<double>& median, const Column& values) {
+  ordered_json list = ordered_json::array();
+  for (const auto& value : values) list.push_back(or_null(value));
+  return {{"median", or_null(median)}, {"values", std::move(list)}};
+}
+
+ordered_json summary_of_seeds(const SummaryTerms& terms, std::span<const SeedRun> runs) {
+  ordered_json seeds = ordered_json::array(), numbers = ordered_json::array();
+  Column targets;
+  for (const SeedRun& run : runs) {
+    seeds.push_back(summary_of_seed(terms, run));
+    numbers.push_back(run.seed);
+    targets.push_back(number_at(seeds.back(), "target_accuracy"));
+  }
+  ordered_json summary = setting_of(terms);
+  summary["target_accuracy"] = spread_json(targets);
+  summary["partition"] = terms.settings.partition;
+  summary["seeds"] = std::move(numbers);
+  summary["plans"] = ordered_json::array();
+  const Column first_rounds = column_of(seeds, 0, "rounds_to_target");
+  const Column first_bytes = column_of(seeds, 0, "upload_bytes_to_target");
+  for (std::size_t i = 0; i < runs[0].plans.size(); ++i) {
+    const PlanRun& plan = runs[0].plans[i];
+    ordered_json entry = {{"plan", plan.entry.text}, {"label", plan.entry.label}, {"canonical", plan.canonical}};
+    for (const char* key : {"best_accuracy", "final_accuracy", "rounds_to_target", "upload_bytes_to_target",
+                            "upload_bytes", "download_bytes", "bits_per_coordinate", "codec_time_share",
+                            "train_seconds", "encode_seconds", "decode_seconds"}) {
+      entry[key] = spread_json(column_of(seeds, i, key));
+    }
+    const auto rounds = federated::paired_need(column_of(seeds, i, "rounds_to_target"), first_rounds);
+    const auto bytes = federated::paired_need(column_of(seeds, i, "upload_bytes_to_target"), first_bytes);
+    entry["rounds_ratio_to_first"] = paired_json(rounds.median_ratio, rounds.ratios);
+    entry["fewer_bytes_than_first"] = paired_json(bytes.median_factor, bytes.factors);
+    summary["plans"].push_back(std::move(entry));
+  }
+  summary["per_seed"] = std::move(seeds);
+  return summary;
+}
+
+std::string percent(const ordered_json& value) {
+  return value.is_null() ? "-" : fixed(value.get<double>() * 100, 2);
+}
+
+std::string aligned(const std::vector<std::vector<std::string>>& rows) {
+  std::vector<std::size_t> widths(rows[0].size());
+  for (const auto& row : rows) {
+    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], columns_of(row[i]));
+  }
+  std::string text;
+  for (const auto& row : rows) {
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      const std::string padding(widths[i] - columns_of(row[i]), ' ');
+      text += i == 0 ? row[i] + padding : "  " + padding + row[i];
+    }
+    text += "\n";
+  }
+  return text;
+}
+
+std::string table_of_seed(const ordered_json& summary) {
+  std::vector<std::vector<std::string>> rows = {
+      {"plan", "best %", "final %", "rounds to target", "MB to target", "bits/coordinate", "fewer bytes", "codec time %"}};
+  for (const auto& plan : summary.at("plans")) {
+    const auto& rounds = plan.at("rounds_to_target");
+    const auto& bytes = plan.at("upload_bytes_to_target");
+    const auto& ratio = plan.at("bytes_ratio_to_float32");
+    rows.push_back({plan.at("label"), percent(plan.at("best_accuracy")), percent(plan.at("final_accuracy")),
+                    rounds.is_null() ? "-" : std::to_string(rounds.get<std::uint64_t>()),
+                    bytes.is_null() ? "-" : three_digits(bytes.get<double>() / 1e6),
+                    three_digits(plan.at("bits_per_coordinate")),
+                    ratio.is_null() ? "-" : three_digits(1 / ratio.get<double>()) + "x",
+                    fixed(plan.at("codec_time_share").get<double>() * 100, 1)});
+  }
+  std::string text = aligned(rows);
+  for (const auto& plan : summary.at("plans")) {
+    if (plan.contains("stopped")) {
+      text += plan.at("label").get<std::string>() + ": " + plan.at("stopped").get<std::string>() + "\n";
+    }
+  }
+  const auto& target = summary.at("target_accuracy");
+  return text + "target " + (target.is_null() ? "none" : fixed(target.get<double>() * 100, 2) + " %") +
+         "; an accuracy is the mean of the last 5 evaluations\n";
+}
+
+// "41.3 ± 2.10 (39-44)" of values that `text` writes, or "41" where all are equal; and of how many seeds, if not all.
+template <typename Text>
+std::string spread_text(const ordered_json& spread, std::size_t seeds, Text&& text) {
+  if (spread.is_null()) return "-";
+  std::string result = text(spread.at("mean").get<double>());
+  if (spread.at("min") != spread.at("max")) {
+    result += " ± " + text(spread.at("deviation").get<double>());
+    result += " (" + text(spread.at("min").get<double>()) + "-" + text(spread.at("max").get<double>()) + ")";
+  }
+  const auto count = spread.at("seeds").get<std::size_t>();
+  return count == seeds ? result : result + ", " + std::to_string(count) + " of " + std::to_string(seeds);
+}
+
+std::string table_of_seeds(const ordered_json& summary) {
+  const std::size_t seeds = summary.at("seeds").size();
+  const auto number = [](double value) { return value == std::floor(value) ? fixed(value, 0) : three_digits(value); };
+  const auto hundredths = [](double value) { return fixed(value * 100, 2); };
+  const auto megabytes = [](double value) { return three_digits(value / 1e6); };
+  std::vector<std::vector<std::string>> rows = {{"plan", "best %", "rounds to target", "MB to target", "bits/coordinate",
+                                                 "times the rounds", "fewer bytes", "codec time %"}};
+  for (const auto& plan : summary.at("plans")) {
+    const auto& rounds = plan.at("rounds_ratio_to_first").at("median");
+    const auto& bytes = plan.at("fewer_bytes_than_first").at("median");
+    rows.push_back({plan.at("label"), spread_text(plan.at("best_accuracy"), seeds, hundredths),
+                    spread_text(plan.at("rounds_to_target"), seeds, number),
+                    spread_text(plan.at("upload_bytes_to_target"), seeds, megabytes),
+                    three_digits(plan.at("bits_per_coordinate").at("mean")),
+                    rounds.is_null() ? "-" : fixed(rounds.get<double>(), 2) + "x",
+                    bytes.is_null() ? "-" : three_digits(bytes.get<double>()) + "x",
+                    fixed(plan.at("codec_time_share").at("mean").get<double>() * 100, 1)});
+  }
+  std::string text = aligned(rows);
+  for (const auto& of_seed : summary.at("per_seed")) {
+    for (const auto& plan : of_seed.at("plans")) {
+      if (!plan.contains("stopped")) continue;
+      const std::string seed = std::to_string(of_seed.at("seed").get<std::uint64_t>());
+      text += plan.at("label").get<std::string>() + ", seed " + seed + ": " + plan.at("stopped").get<std::string>() + "\n";
+    }
+  }
+  const auto& target = summary.at("target_accuracy");
+  text += "target " + (target.is_null() ? "none" : spread_text(target, seeds, hundredths) + " %") +
+          "; an accuracy is the mean of the last 5 evaluations\n";
+  return text + "of " + std::to_string(seeds) + " seeds: mean ± standard deviation (min-max); times the rounds and " +
+         "fewer bytes: medians of the ratios to the first plan with the same seed\n";
+}
+
+}  // namespace
+
+ordered_json summary_of(const SummaryTerms& terms, std::span<const SeedRun> runs) {
+  return runs.size() == 1 ? summary_of_seed(terms, runs[0]) : summary_of_seeds(terms, runs);
+}
+
+std::string table_of(const ordered_json& summary) {
+  return summary.contains("per_seed") ? table_of_seeds(summary) : table_of_seed(summary);
+}
+
+}  // namespace fewbits::cli
