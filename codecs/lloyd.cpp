@@ -68,10 +68,7 @@ class Lloyd final : public Quantizer {
   }
 
   void check_side(const StageContext&, ByteReader& side) const override {
-    if (n_ == 0) return;
-    const float scale = side.f32();
-    if (!std::isfinite(scale) || std::signbit(scale))
-      side.malformed("the scale " + std::to_string(scale) + " is not a number from 0");
+    if (n_ != 0) side.scale();
   }
 
   double check_symbols(const StageContext&, std::span<const std::byte> side,

@@ -8,9 +8,13 @@
 #include "codecs/lloyd.h"
 #include "codecs/lowrank.h"
 #include "codecs/mask.h"
+#include "codecs/natural.h"
 #include "codecs/pack.h"
+#include "codecs/qsgd.h"
 #include "codecs/quantize.h"
 #include "codecs/rans.h"
+#include "codecs/sign.h"
+#include "codecs/ternary.h"
 #include "codecs/topk.h"
 #include "codecs/trellis.h"
 #include "codecs/zstd.h"
@@ -33,6 +37,10 @@ constexpr std::array kStages = {
     &kF16,
     &kBf16,
     &kLloyd,
+    &kQsgd,
+    &kTernary,
+    &kNatural,
+    &kSign,
     &kDitherStage,
     &kTrellisStage,
     // Coders.

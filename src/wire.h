@@ -81,6 +81,14 @@ class ByteReader {
     throw Error(Errc::kMalformed, "a padded or overlong number at byte " + std::to_string(start), start);
   }
 
+  // A scale: a finite number whose sign is not set.
+  float scale() {
+    const float value = f32();
+    if (!(std::bit_cast<std::uint32_t>(value) < 0x7F80'0000u))
+      malformed("the scale " + std::to_string(value) + " is not a finite number from 0");
+    return value;
+  }
+
   std::span<const std::byte> bytes(std::size_t count) {
     if (count > remaining())
       throw Error(Errc::kTruncated,

@@ -56,6 +56,15 @@ void accumulate_points(std::span<const double> points, std::span<const std::int3
   reference::accumulate_points(points, symbols, sum);
 }
 
+void round_magnitudes(std::uint64_t key, std::size_t bucket, std::span<const double> slopes, std::span<const float> x,
+                      std::span<std::int32_t> symbols) noexcept {
+  reference::round_magnitudes(key, bucket, slopes, x, symbols);
+}
+
+void accumulate_signed(double step, std::span<const std::int32_t> symbols, std::span<double> sum) noexcept {
+  reference::accumulate_signed(step, symbols, sum);
+}
+
 std::size_t subset_scratch(std::size_t n) noexcept { return reference::subset_scratch(n); }
 
 void subset(std::uint64_t key, std::size_t n, std::span<std::uint64_t> scratch,

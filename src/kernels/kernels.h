@@ -68,6 +68,15 @@ void count_thresholds(std::span<const float> x, std::span<const float> threshold
 void accumulate_points(std::span<const double> points, std::span<const std::int32_t> symbols,
                        std::span<double> sum) noexcept;
 
+// Sign and magnitude of values, as symbols: 0 for 0, 2l − 1 for −l, 2l for l. |x_i| times the slope of its bucket, below
+// 2^20, is rounded up or down at random, so that its mean stays right, by word i of the stream with this key.
+// slopes (shape [ceil(n / bucket)]), bucket > 0.
+void round_magnitudes(std::uint64_t key, std::size_t bucket, std::span<const double> slopes, std::span<const float> x,
+                      std::span<std::int32_t> symbols) noexcept;
+
+// sum[i] += step × what such a symbol stands for.
+void accumulate_signed(double step, std::span<const std::int32_t> symbols, std::span<double> sum) noexcept;
+
 // Words of 64 bits that `subset` needs as scratch.
 std::size_t subset_scratch(std::size_t n) noexcept;
 

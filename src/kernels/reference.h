@@ -296,6 +296,32 @@ inline void accumulate_points(std::span<const double> points, std::span<const st
   for (std::size_t i = 0; i < symbols.size(); ++i) sum[i] += points[static_cast<std::size_t>(symbols[i])];
 }
 
+// Value i takes word i. Its magnitude in steps is rounded to a multiple of 2^-32 and the word, a fraction, added: unbiased
+// within 2^-33 of a step.
+inline void round_magnitudes(std::uint64_t key, std::size_t bucket, std::span<const double> slopes,
+                             std::span<const float> x, std::span<std::int32_t> symbols) noexcept {
+  const RandomStream stream(key);
+  std::uint32_t words[RandomStream::kBlockWords];
+  std::size_t at = 0;
+  for (std::size_t b = 0; b < slopes.size(); ++b) {
+    const double slope = slopes[b] * 0x1p32;
+    for (const std::size_t end = std::min(x.size(), (b + 1) * bucket); at < end; ++at) {
+      const std::size_t place = at % RandomStream::kBlockWords;
+      if (place == 0) stream.fill(at, std::span(words).first(std::min(std::size(words), x.size() - at)));
+      const auto steps = static_cast<std::uint64_t>(std::llrint(static_cast<double>(std::abs(x[at])) * slope));
+      const auto level = static_cast<std::int32_t>((steps + words[place]) >> 32);
+      symbols[at] = level == 0 ? 0 : 2 * level - (x[at] < 0 ? 1 : 0);
+    }
+  }
+}
+
+inline void accumulate_signed(double step, std::span<const std::int32_t> symbols, std::span<double> sum) noexcept {
+  for (std::size_t i = 0; i < symbols.size(); ++i) {
+    const std::int32_t level = (symbols[i] + 1) / 2;
+    sum[i] += step * (symbols[i] % 2 == 0 ? level : -level);
+  }
+}
+
 inline std::size_t subset_scratch(std::size_t n) noexcept { return (n + 63) / 64; }
 
 // Floyd's algorithm (Bentley, Floyd 1987) on a bitmap: k draws whatever n, of the members or, where they are fewer, of

@@ -4,6 +4,7 @@
 
 #include "tests/codecs/hard_inputs.h"
 #include "tests/codecs/probe.h"
+#include "tests/codecs/tails.h"
 #include "tests/kernels/binomial.h"
 
 // Unbiasedness, coordinate by coordinate, on hard inputs. Seeds are fixed, so the results are too. Standard errors are
@@ -14,16 +15,6 @@ namespace {
 
 const unsigned kRounds = long_tests() ? 20'000 : 4000;
 constexpr std::uint64_t kSeed = 2016;
-
-// How far a sum of independent errors may lie from zero: 6 standard errors. That is a bound for normal sums; where the
-// largest single term is over a tenth of the standard error, it is Bernstein's instead: P(|S| ≥ t) ≤
-// 2·exp(−t²/(2(V + Mt/3))), which is 1e-9 at the t returned.
-double allowed(double variance, double largest) {
-  if (variance >= 100 * largest * largest) return 6 * std::sqrt(variance);
-  const double log_term = std::log(2e9);
-  const double linear = largest * log_term / 3;
-  return linear + std::sqrt(linear * linear + 2 * variance * log_term);
-}
 
 // Sums over rounds, for each coordinate.
 struct Sums {

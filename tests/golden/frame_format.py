@@ -39,12 +39,16 @@ STAGES = {  # name: (id, kind, {parameter: default})
     "f16": (6, "quantizer", {}),
     "bf16": (7, "quantizer", {}),
     "lloyd": (13, "quantizer", {"bits": None}),
+    "qsgd": (14, "quantizer", {"levels": None, "bucket": "0"}),
+    "ternary": (15, "quantizer", {}),
+    "natural": (16, "quantizer", {}),
+    "sign": (17, "quantizer", {}),
     "pack": (8, "coder", {}),
     "zstd": (9, "coder", {"level": "3"}),
     "topk": (18, "transform", {"keep": None}),
 }
 WISHES = {"level"}
-INTEGERS = {"rank", "bits", "block", "level"}
+INTEGERS = {"rank", "bits", "block", "level", "levels", "bucket"}
 
 
 def shortest(value):
@@ -611,7 +615,142 @@ class Lloyd:
         return (weight * scale) * self.levels[symbols]
 
 
-QUANTIZERS = {"quantize": Quantize, "lloyd": Lloyd}
+def signed(levels, negative):
+    return np.where(levels == 0, 0, 2 * levels - negative)
+
+
+def levels_of(symbols):
+    return np.where(symbols % 2 == 1, -((symbols + 1) // 2), symbols // 2).astype(np.float64)
+
+
+def round_at_random(magnitudes, word):
+    t = np.rint(magnitudes * 2.0 ** 32).astype(np.int64)
+    return (t + word.astype(np.int64)) >> 32
+
+
+class Qsgd:
+    def __init__(self, stage, position, n):
+        self.position, self.n, self.levels = position, n, stage["levels"]
+        self.alphabet = 2 * self.levels + 1
+        self.bucket = n if stage["bucket"] == 0 or stage["bucket"] > n else stage["bucket"]
+
+    def buckets(self):
+        return [slice(b * self.bucket, min(self.n, (b + 1) * self.bucket))
+                for b in range(-(-self.n // self.bucket) if self.n else 0)]
+
+    def quantize(self, keys, x):
+        side, symbols = b"", np.zeros(self.n, np.int64)
+        word = words(keys.key(self.position, ROUNDING, True), self.n)
+        for part in self.buckets():
+            v = x[part].astype(np.float64)
+            scale = f32(math.sqrt(lane_sum(v ** 2)))
+            side += struct.pack("<f", scale)
+            if scale:
+                levels = round_at_random(np.abs(v) * (self.levels / float(scale)), word[part])
+                symbols[part] = signed(levels, v < 0)
+        return side, symbols
+
+    def read_side(self, data):
+        side = b""
+        for _ in self.buckets():
+            one, data = read_scale(data, 1)
+            side += one
+        return side, data
+
+    def dequantize(self, side, symbols, weight):
+        x = np.zeros(self.n)
+        for i, part in enumerate(self.buckets()):
+            scale = scale_of(side[4 * i:4 * i + 4])
+            refuse_if(scale == 0 and np.any(symbols[part]), "symbols without a scale")
+            x[part] = (weight * (scale / self.levels)) * levels_of(symbols[part])
+        return x
+
+
+class Ternary:
+    alphabet = 3
+
+    def __init__(self, stage, position, n):
+        self.position, self.n = position, n
+
+    def quantize(self, keys, x):
+        if self.n == 0:
+            return b"", np.zeros(0, np.int64)
+        scale = np.abs(x).max()
+        word = words(keys.key(self.position, ROUNDING, True), self.n)
+        levels = round_at_random(np.abs(x).astype(np.float64) * (1 / float(scale) if scale else 0), word)
+        return struct.pack("<f", scale), signed(levels, x < 0)
+
+    def read_side(self, data):
+        return read_scale(data, self.n)
+
+    def dequantize(self, side, symbols, weight):
+        scale = scale_of(side)
+        refuse_if(scale == 0 and np.any(symbols), "symbols without a scale")
+        return (weight * scale) * levels_of(symbols)
+
+
+class Natural:
+    alphabet = 511
+
+    def __init__(self, stage, position, n):
+        self.position, self.n = position, n
+
+    def quantize(self, keys, x):
+        if self.n == 0:
+            return b"", np.zeros(0, np.int64)
+        most = float(np.abs(x).max())
+        refuse_if(most > 2.0 ** 127, "a value over 2^127")
+        high = most > 2.0 ** 105
+        least = -127 if high else -149
+        random = words(keys.key(self.position, ROUNDING, True), self.n) >> np.uint32(9)
+        symbols = []
+        for value, r in zip(x.astype(np.float64), random):
+            magnitude = abs(float(value))
+            if high and magnitude < 2.0 ** -127:
+                j = 0 if int(r) < 2 * int(magnitude * 2.0 ** 149) else None
+            else:
+                fraction, e = math.frexp(magnitude)   # in [1/2, 1)
+                j = None if magnitude == 0 else e - 1 - least + (int(r) < int((2 * fraction - 1) * 2 ** 23))
+            symbols.append(0 if j is None else 1 + 2 * j + (value < 0))
+        return bytes([high]), np.array(symbols, np.int64)
+
+    def read_side(self, data):
+        if self.n == 0:
+            return b"", data
+        refuse_if(not data or data[0] > 1, "no range of exponents")
+        return data[:1], data[1:]
+
+    def dequantize(self, side, symbols, weight):
+        if self.n == 0:
+            return np.zeros(0)
+        exponent = (-127 if side[0] else -149) + (symbols - 1) // 2
+        refuse_if(side[0] and np.where(symbols == 0, -1000, exponent).max() < 105, "the range of larger values")
+        power = np.where(symbols == 0, 0.0, np.ldexp(1.0, exponent))
+        return weight * np.where(symbols % 2 == 1, power, -power)
+
+
+class Sign:
+    alphabet = 2
+
+    def __init__(self, stage, position, n):
+        self.n = n
+
+    def quantize(self, keys, x):
+        if self.n == 0:
+            return b"", np.zeros(0, np.int64)
+        scale = f32(lane_sum(np.abs(x).astype(np.float64)) / self.n)
+        return struct.pack("<f", scale), ((x < 0) & (scale != 0)).astype(np.int64)
+
+    def read_side(self, data):
+        return read_scale(data, self.n)
+
+    def dequantize(self, side, symbols, weight):
+        scale = scale_of(side)
+        refuse_if(scale == 0 and np.any(symbols), "symbols without a scale")
+        return np.where(symbols == 1, -(weight * scale), weight * scale)
+
+
+QUANTIZERS = {"quantize": Quantize, "lloyd": Lloyd, "qsgd": Qsgd, "ternary": Ternary, "natural": Natural, "sign": Sign}
 
 
 # ---- coders (7) ------------------------------------------------------------------------------------------------------

@@ -94,6 +94,15 @@ CASES = [  # name, plan, update, seed, round, client
         ("one", "three", "equal", "zero", "spike", "denormal", "huge", "none"), 1)],
     *[(f"lloyd3_{u}", "lloyd:bits=3", u, 2, 3, 4) for u in ("signed_zero", "tiny", "wide")],
     *[(f"eden{b}", f"hadamard:seed=client+lloyd:bits={b}", "n4097", 7, 1, 300) for b in (1, 2, 5)],
+    *[(f"qsgd{s}_{b}", f"qsgd:levels={s},bucket={b}+pack", "n1000", 1, 0, b)
+      for s, b in ((1, 0), (1, 128), (4, 3), (127, 100), (32767, 1), (1000, 999))],
+    *[(f"{name}_{u}", f"{plan}+pack", u, 2, 3, 4) for name, plan in (
+        ("qsgd", "qsgd:levels=7"), ("qsgd_bucket", "qsgd:levels=2,bucket=16"), ("ternary", "ternary"),
+        ("natural", "natural"), ("sign", "sign"))
+      for u in ("one", "n1000", "n4097", "equal", "zero", "spike", "denormal", "huge", "none", "signed_zero", "tiny", "wide")],
+    *[(f"topk_sign{k}", f"topk:keep={k}+sign", "n4097", 2, 3, 4) for k in ("0.001", "0.1")],
+    ("rotated_sign", "hadamard+mask:keep=0.5,seed=round+sign", "n1000", 2, 3, 4),
+    ("rotated_natural", "hadamard:seed=client+natural", "n1000", 2, 3, 4),
     ("rules", "*.bias=f32; <300=quantize:bits=8; *=hadamard+quantize:bits=3", "layers", 6, 5, 4),
     ("rules_joined", "out.*=f16; *=quantize:bits=5", "layers", 6, 5, 4),
     ("rules_unused", "nothing=f16; *=quantize:bits=5", "layers", 6, 5, 4),

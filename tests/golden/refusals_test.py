@@ -61,6 +61,29 @@ SECTIONS = {
         (floats(float("inf")) + b"\x1b", REFUSED), (floats(float("nan")) + b"\x1b", REFUSED),
         (floats(0.5), REFUSED), (floats(0.5)[:3], REFUSED)],
     ("lloyd:bits=1", 0): [(b"", READ), (floats(0), REFUSED)],
+    ("qsgd:levels=2,bucket=2+pack", 3): [
+        (floats(1, 2) + b"\x1c\x00\x00", REFUSED), (floats(1, 2) + b"\x1b\x00", READ), (floats(1, 2) + b"\x0c\x01", READ),
+        (floats(1, 2) + b"\x0c\x03", REFUSED),               # symbol 7 of 5
+        (floats(1, 2) + b"\x48\x01", REFUSED), (floats(1, 2) + b"\x08\x09", REFUSED), (floats(1, 0) + b"\x03\x00", READ), (floats(1, 0) + b"\x10\x00", REFUSED),
+        (floats(-1, 2) + b"\x1b\x00", REFUSED), (floats(1, -0.0) + b"\x03\x00", REFUSED),
+        (floats(1, float("inf")) + b"\x1b\x00", REFUSED), (floats(float("nan"), 1) + b"\x1b\x00", REFUSED),
+        (floats(1, LARGEST) + b"\x1b\x00", READ), (floats(1), REFUSED), (floats(1, 2), REFUSED)],
+    ("ternary+pack", 3): [
+        (floats(1) + b"\x09", READ), (floats(1) + b"\x0c", REFUSED), (floats(1) + b"\x49", REFUSED),
+        (floats(0) + b"\x00", READ), (floats(0) + b"\x01", REFUSED), (floats(-1) + b"\x09", REFUSED),
+        (floats(-0.0) + b"\x00", REFUSED), (floats(float("inf")) + b"\x00", REFUSED), (floats(1), REFUSED)],
+    ("ternary+pack", 0): [(b"", READ), (floats(0), REFUSED)],
+    ("natural", 2): [                                          # planes of 8 bits and of 1: low bytes, then high bits
+        (b"\x00\x00\x00\x00", READ), (b"\x00\x01\x02\x03", READ), (b"\x00\xff\x00\x00", READ),
+        (b"\x00\xff\xfe\x01", REFUSED), (b"\x00\xfe\xff\x01", READ), (b"\x00\xfe\x01\x01", READ),
+        (b"\x00\xff\x01\x04", REFUSED), (b"\x02\x00\x00\x00", REFUSED), (b"\x01\x00\x00\x00", REFUSED),
+        (b"\x01\xd1\x00\x01", READ), (b"\x01\xd0\x00\x01", REFUSED), (b"\x01\xd0\xcf\x03", REFUSED),
+        (b"\x01\xd2\xcf\x03", READ), (b"\x01\xfe\x01\x01", READ), (b"\x01\xfd", REFUSED), (b"", REFUSED)],
+    ("natural", 0): [(b"", READ), (b"\x00", REFUSED)],
+    ("sign", 3): [
+        (floats(2) + b"\x05", READ), (floats(2) + b"\x0d", REFUSED), (floats(0) + b"\x00", READ),
+        (floats(0) + b"\x01", REFUSED), (floats(-2) + b"\x05", REFUSED), (floats(-0.0) + b"\x00", REFUSED),
+        (floats(float("nan")) + b"\x05", REFUSED), (floats(2), REFUSED), (floats(LARGEST) + b"\x02", READ)],
     ("f16", 2): [
         (b"\x00\x3c\xff\x7b", READ), (b"\x00\x80\x01\x00", READ), (b"\x00\x7c\x00\x00", REFUSED),
         (b"\x00\x00\x00\xfc", REFUSED), (b"\x01\x7e\x00\x00", REFUSED)],
