@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "fewbits/error.h"
+#include "presets.h"
 #include "registry.h"
 
 namespace fewbits {
@@ -55,38 +56,77 @@ bool is_quantizer(const StageDescriptor& stage) { return stage.make_quantizer !=
 bool is_coder(const StageDescriptor& stage) { return stage.make_coder != nullptr; }
 bool is_family(const StageDescriptor& stage) { return stage.make_family != nullptr; }
 
-template <class Role>
-Plan::Stage parse_stage(Piece piece, const char* wanted, Role role) {
+bool any_stage(const StageDescriptor& stage) { return is_transform(stage) || is_quantizer(stage) || is_coder(stage); }
+
+std::string preset_names() {
+  std::string names;
+  for (const Preset& preset : preset_table()) names += (names.empty() ? "" : ", ") + std::string(preset.name);
+  return names;
+}
+
+struct NameAndArguments {
+  Piece name;
+  Piece arguments;
+};
+
+NameAndArguments split_name(Piece piece) {
   const std::size_t colon = piece.text.find(':');
-  const Piece name = piece.sub(0, colon).trimmed();
-  const StageDescriptor* stage = find_stage(name.text);
-  const auto choices = [&] { return std::string("; ") + wanted + " is one of " + stages_with(role); };
-  if (name.text.empty()) fail(std::string(wanted) + " is missing" + choices(), name.position);
-  if (stage == nullptr) fail("no stage is named '" + std::string(name.text) + "'" + choices(), name.position);
-  if (!role(*stage)) fail("'" + std::string(name.text) + "' cannot stand here" + choices(), name.position);
-  if (colon != std::string_view::npos && colon + 1 == piece.text.size())
-    fail("parameters must follow the colon after '" + std::string(name.text) + "'", piece.position + colon + 1);
-  const Piece arguments = colon == std::string_view::npos ? piece.sub(piece.text.size()) : piece.sub(colon + 1);
+  return {piece.sub(0, colon).trimmed(),
+          colon == std::string_view::npos ? piece.sub(piece.text.size()) : piece.sub(colon + 1)};
+}
+
+Parameters parse_parameters(const Piece& name, const Piece& arguments, std::span<const ParameterSpec> specs,
+                            void (*check)(const Parameters&)) {
+  const bool colon = arguments.position > name.position + name.text.size();
+  if (colon && arguments.text.empty())
+    fail("parameters must follow the colon after '" + std::string(name.text) + "'", arguments.position);
   try {
-    Parameters parameters(stage->name, stage->parameters, arguments.text);
-    if (stage->check_parameters) stage->check_parameters(parameters);
-    return {stage, std::move(parameters), name.position};
+    Parameters parameters(name.text, specs, arguments.text);
+    if (check != nullptr) check(parameters);
+    return parameters;
   } catch (const Error& error) {
     fail(error.what(), arguments.position + (error.offset() == Error::kNoOffset ? 0 : error.offset()));
   }
 }
 
-bool any_stage(const StageDescriptor& stage) { return is_transform(stage) || is_quantizer(stage) || is_coder(stage); }
+template <class Role>
+Plan::Stage parse_stage(Piece piece, const char* wanted, Role role) {
+  const auto [name, arguments] = split_name(piece);
+  const StageDescriptor* stage = find_stage(name.text);
+  const auto choices = [&] { return std::string("; ") + wanted + " is one of " + stages_with(role); };
+  if (name.text.empty()) fail(std::string(wanted) + " is missing" + choices(), name.position);
+  if (stage == nullptr)
+    fail("no stage is named '" + std::string(name.text) + "'" + choices() +
+             (role == &any_stage ? ", or stands for stages: " + preset_names() : ""),
+         name.position);
+  if (!role(*stage)) fail("'" + std::string(name.text) + "' cannot stand here" + choices(), name.position);
+  return {stage, parse_parameters(name, arguments, stage->parameters, stage->check_parameters), name.position};
+}
+
+// One stage, or those that a name of the literature stands for.
+std::vector<Plan::Stage> parse_stages(Piece piece) {
+  const auto [name, arguments] = split_name(piece);
+  std::vector<Plan::Stage> stages;
+  if (const Preset* preset = find_preset(name.text)) {
+    const std::string text = preset->expand(parse_parameters(name, arguments, preset->parameters, nullptr));
+    for (const Piece& part : Piece{text, 0}.split('+')) {
+      stages.push_back(parse_stage(part, "a stage", any_stage));
+      stages.back().position = name.position;
+    }
+  } else {
+    stages.push_back(parse_stage(piece, "a stage", any_stage));
+  }
+  return stages;
+}
 
 Plan::Rule parse_chain(Piece piece, std::string pattern) {
   std::vector<Plan::Stage> transforms;
   std::optional<Plan::Stage> quantizer;
   std::optional<Plan::Stage> coder;
-  for (const Piece& part : piece.split('+')) {
-    Plan::Stage stage = parse_stage(part, "a stage", any_stage);
+  const auto take = [&](Plan::Stage stage) {
     const StageDescriptor& descriptor = *stage.descriptor;
     const auto misplaced = [&](const std::string& why) {
-      fail("'" + std::string(descriptor.name) + "' " + why, part.position);
+      fail("'" + std::string(descriptor.name) + "' " + why, stage.position);
     };
     if (coder) misplaced("cannot follow the coder '" + std::string(coder->descriptor->name) + "', which ends a chain");
     if (is_transform(descriptor)) {
@@ -102,7 +142,9 @@ Plan::Rule parse_chain(Piece piece, std::string pattern) {
         misplaced("is a coder and must follow a quantizer: one of " + stages_with(is_quantizer));
       coder.emplace(std::move(stage));
     }
-  }
+  };
+  for (const Piece& part : piece.split('+'))
+    for (Plan::Stage& stage : parse_stages(part)) take(std::move(stage));
   if (!quantizer)
     fail("a quantizer is missing; append one of " + stages_with(is_quantizer), piece.position + piece.text.size());
   if (!coder)

@@ -15,7 +15,7 @@ namespace fewbits {
 //   plan    = [ "train=" stage "|" ] rule *( ";" rule )
 //   rule    = [ pattern "=" ] stage *( "+" stage )
 //   pattern = glob over tensor names | "<" number of elements
-//   stage   = name [ ":" key "=" value *( "," key "=" value ) ]
+//   stage   = name [ ":" key "=" value *( "," key "=" value ) ], or a preset (presets.h) in the same form
 struct Plan {
   struct Stage {
     const StageDescriptor* descriptor;

@@ -18,7 +18,6 @@
 #include "codecs/topk.h"
 #include "codecs/trellis.h"
 #include "codecs/zstd.h"
-#include "fewbits/stages.h"
 
 namespace fewbits {
 namespace {
@@ -58,17 +57,23 @@ const StageDescriptor* find_stage(std::string_view name) noexcept {
   return found == kStages.end() ? nullptr : *found;
 }
 
+std::vector<ParameterInfo> parameter_infos(std::span<const ParameterSpec> specs) {
+  std::vector<ParameterInfo> infos;
+  for (const ParameterSpec& spec : specs)
+    infos.push_back({std::string(spec.name), std::string(spec.type_name()), spec.range(),
+                     std::string(spec.default_value), std::string(spec.summary), spec.optional});
+  return infos;
+}
+
 std::vector<StageInfo> stages() {
   std::vector<StageInfo> all;
   for (const StageDescriptor* stage : kStages) {
-    StageInfo info{stage->id, std::string(stage->name), {}, std::string(stage->summary), std::string(stage->source), {}};
+    StageInfo info{stage->id, std::string(stage->name), {}, std::string(stage->summary), std::string(stage->source),
+                   parameter_infos(stage->parameters)};
     if (stage->make_transform) info.roles.emplace_back("transform");
     if (stage->make_quantizer) info.roles.emplace_back("quantizer");
     if (stage->make_coder) info.roles.emplace_back("coder");
     if (stage->make_family) info.roles.emplace_back("structure");
-    for (const ParameterSpec& spec : stage->parameters)
-      info.parameters.push_back({std::string(spec.name), std::string(spec.type_name()), spec.range(),
-                                 std::string(spec.default_value), std::string(spec.summary), spec.optional});
     all.push_back(std::move(info));
   }
   return all;

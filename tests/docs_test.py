@@ -11,7 +11,9 @@ import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PROGRAM = sys.argv.pop()
-STAGES = json.loads(subprocess.run([PROGRAM, "stages", "--json"], check=True, capture_output=True, text=True).stdout)
+LISTED = json.loads(subprocess.run([PROGRAM, "stages", "--json"], check=True, capture_output=True, text=True).stdout)
+PRESETS = [entry for entry in LISTED if entry["roles"] == ["preset"]]
+STAGES = [entry for entry in LISTED if entry not in PRESETS]
 
 
 def sections(text):
@@ -46,6 +48,12 @@ class Catalogue(unittest.TestCase):
                     else:
                         self.assertEqual(values, parameter["range"])
                     self.assertEqual(default.strip("`"), parameter["default"] or ("none" if parameter["optional"] else "must be given"))
+
+    def test_presets_are_those_of_the_program(self):
+        rows = re.findall(r"^\| `([^`]+)` \| `([^`]+)` \| (.*?) \|$", self.entries["Names from the literature"], flags=re.M)
+        self.assertEqual([(name, stages) for name, stages, _ in rows],
+                         [(":".join([p["name"], *[f"{q['name']}={q['name'][0].upper()}" for q in p["parameters"]]]),
+                           re.sub(r"\{(\w)\w*\}", lambda key: key[1].upper(), p["stages"])) for p in PRESETS])
 
 
 class FrameFormat(unittest.TestCase):

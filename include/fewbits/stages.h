@@ -29,4 +29,15 @@ struct StageInfo {
 // Every stage that a plan may name, in the order of the registry.
 FEWBITS_API std::vector<StageInfo> stages();
 
+// A name of the literature that a plan may give in the place of stages.
+struct PresetInfo {
+  std::string name;
+  std::string stages;    // what it stands for; "{bits}" is the parameter's value
+  std::string summary;
+  std::string source;
+  std::vector<ParameterInfo> parameters;
+};
+
+FEWBITS_API std::vector<PresetInfo> presets();
+
 }  // namespace fewbits

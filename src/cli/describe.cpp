@@ -83,30 +83,55 @@ std::string to_text(const Description& d) {
   return text;
 }
 
-std::string to_text(const StageInfo& stage) {
-  std::string roles;
-  for (const std::string& role : stage.roles) roles += (roles.empty() ? "" : ", ") + role;
-  std::string text = stage.name + "  (" + roles + ", id " + std::to_string(stage.id) + ")\n  " + stage.summary + "\n";
-  for (const ParameterInfo& p : stage.parameters)
+std::string to_text(const std::vector<ParameterInfo>& parameters) {
+  std::string text;
+  for (const ParameterInfo& p : parameters)
     text += "    " + p.name + "=" + p.range +
             (p.optional                ? ", optional"
              : p.default_value.empty() ? ", must be given"
                                        : ", default " + p.default_value) +
             ": " + p.summary + "\n";
-  return text + "  source: " + stage.source + "\n";
+  return text;
+}
+
+std::string to_text(const StageInfo& stage) {
+  std::string roles;
+  for (const std::string& role : stage.roles) roles += (roles.empty() ? "" : ", ") + role;
+  return stage.name + "  (" + roles + ", id " + std::to_string(stage.id) + ")\n  " + stage.summary + "\n" +
+         to_text(stage.parameters) + "  source: " + stage.source + "\n";
+}
+
+std::string to_text(const PresetInfo& preset) {
+  return preset.name + "  (stands for " + preset.stages + ")\n  " + preset.summary + "\n" + to_text(preset.parameters) +
+         "  source: " + preset.source + "\n";
+}
+
+ordered_json to_json(const std::vector<ParameterInfo>& parameters) {
+  ordered_json all = ordered_json::array();
+  for (const ParameterInfo& p : parameters)
+    all.push_back({{"name", p.name},
+                   {"type", p.type},
+                   {"range", p.range},
+                   {"default", p.default_value.empty() ? ordered_json() : ordered_json(p.default_value)},
+                   {"optional", p.optional},
+                   {"summary", p.summary}});
+  return all;
 }
 
 ordered_json to_json(const StageInfo& stage) {
-  ordered_json parameters = ordered_json::array();
-  for (const ParameterInfo& p : stage.parameters)
-    parameters.push_back({{"name", p.name},
-                          {"type", p.type},
-                          {"range", p.range},
-                          {"default", p.default_value.empty() ? ordered_json() : ordered_json(p.default_value)},
-                          {"optional", p.optional},
-                          {"summary", p.summary}});
   return {{"id", stage.id},           {"name", stage.name},     {"roles", stage.roles},
-          {"summary", stage.summary}, {"source", stage.source}, {"parameters", parameters}};
+          {"summary", stage.summary}, {"source", stage.source}, {"parameters", to_json(stage.parameters)}};
+}
+
+// In the list of stages, where it has no id and stands for others.
+ordered_json to_json(const PresetInfo& preset) {
+  return {{"id", nullptr},
+          {"name", preset.name},
+          {"roles", {"preset"}},
+          {"stages", preset.stages},
+          {"summary", preset.summary},
+          {"source", preset.source},
+          {"parameters", to_json(preset.parameters)}};
 }
 
 std::string hexadecimal(std::uint64_t value) {
@@ -163,7 +188,8 @@ void add_describe_command(CLI::App& app) {
 
 Examples:
   fewbits describe --plan 'hadamard+quantize:bits=2' --size 2^20
-  fewbits describe --plan '*.bias=f32; *=mask:keep=0.1+bf16' --like updates.npz)");
+  fewbits describe --plan '*.bias=f32; *=mask:keep=0.1+bf16' --like updates.npz
+  fewbits describe --plan eden:bits=2        what a name of the literature stands for)");
   command->callback([options] {
     const Layout layout = options->layout.given() ? options->layout.layout() : Layout(kDefaultSize);
     const Description description = Codec::compile(options->plan, layout).describe();
@@ -185,17 +211,19 @@ void add_inspect_command(CLI::App& app) {
 }
 
 void add_stages_command(CLI::App& app) {
-  CLI::App* command = app.add_subcommand("stages", "the stages that a plan may name, their parameters and sources");
+  CLI::App* command = app.add_subcommand("stages", "the stages that a plan may name, presets that stand for them, their parameters and sources");
   const auto json = std::make_shared<bool>(false);
   add_json(*command, *json);
   command->footer("Examples:\n  fewbits stages\n  fewbits stages --json");
   command->callback([json] {
     ordered_json all = ordered_json::array();
     std::string text;
-    for (const StageInfo& stage : stages()) {
-      all.push_back(to_json(stage));
-      text += (text.empty() ? "" : "\n") + to_text(stage);
-    }
+    const auto list = [&](const auto& one) {
+      all.push_back(to_json(one));
+      text += (text.empty() ? "" : "\n") + to_text(one);
+    };
+    for (const StageInfo& stage : stages()) list(stage);
+    for (const PresetInfo& preset : presets()) list(preset);
     if (*json)
       print_json(all);
     else

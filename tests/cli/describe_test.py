@@ -115,7 +115,7 @@ class Inspect(ProgramTest):
 
 class Stages(ProgramTest):
     def test_every_stage_has_its_id_roles_source_and_parameters(self):
-        found = {stage["name"]: stage for stage in self.json("stages")}
+        found = {stage["name"]: stage for stage in self.json("stages") if stage["roles"] != ["preset"]}
         self.assertEqual({name: stage["id"] for name, stage in found.items()},
                          {name: id_ for name, (id_, _, _) in STAGES.items()})
         text = self.ok("stages")
@@ -127,6 +127,22 @@ class Stages(ProgramTest):
                 self.assertTrue(part)
                 self.assertIn(part, text)
             self.assertRegex(text, rf"(?m)^{name}  \({', '.join(stage['roles'])}, id {stage['id']}\)$")
+
+    def test_presets_are_listed_with_what_they_stand_for(self):
+        found = {entry["name"]: entry for entry in self.json("stages") if entry["roles"] == ["preset"]}
+        self.assertLessEqual({"eden", "drive", "terngrad", "stc"}, set(found))
+        self.assertIsNone(found["eden"]["id"])
+        self.assertEqual(found["eden"]["stages"], "hadamard:seed=client+lloyd:bits={bits}")
+        self.assertEqual([p["range"] for p in found["eden"]["parameters"]], ["1..8"])
+        text = self.ok("stages")
+        for name, entry in found.items():
+            self.assertIn(f"{name}  (stands for {entry['stages']})\n  {entry['summary']}\n", text)
+            self.assertIn(f"source: {entry['source']}\n", text)
+
+    def test_describe_shows_what_a_preset_stands_for(self):
+        plan = "hadamard:seed=client+lloyd:bits=2+pack"
+        self.assertEqual(self.json("describe", "--plan", "eden:bits=2")["plan"], plan)
+        self.assertIn(f"plan         {plan}\n", self.ok("describe", "--plan", "eden:bits=2"))
 
 
 if __name__ == "__main__":

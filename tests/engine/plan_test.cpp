@@ -4,7 +4,9 @@
 #include <set>
 
 #include "fewbits/stages.h"
+#include "presets.h"
 #include "registry.h"
+#include "tests/engine/plans.h"
 #include "tests/engine/support.h"
 
 namespace fewbits::test {
@@ -89,6 +91,16 @@ TEST(Plan, ErrorsNameThePositionAndTheChoices) {
       {"mask:keep=0.5 | f32", 0, {"before '|' stands train="}},
       {"train=mask:keep=0.5 |", 21, {"stage is missing"}},
       {"train=mask:keep=0.5 | f32 | f32", 22, {"no stage is named"}},
+      {"eden", 4, {"'eden' needs bits=1..8"}},
+      {"eden:", 5, {"parameters must follow the colon after 'eden'"}},
+      {"hadamard + eden:bits=9", 21, {"bits=9 is not in 1..8"}},
+      {"eden:bits=2,seed=round", 12, {"'eden' has no parameter 'seed'", "bits"}},
+      {"drive:bits=1", 6, {"'drive' takes no parameters"}},
+      {"f32+drive", 4, {"'hadamard' is a transform", "before the quantizer 'f32'"}},
+      {"drive+f32", 6, {"'f32' is a second quantizer after 'lloyd'"}},
+      {"terngrad+pack", 9, {"'pack' cannot follow the coder 'rans'"}},
+      {"edne:bits=2", 0, {"no stage is named 'edne'", "stands for stages: eden, drive"}},
+      {"train=eden:bits=2 | f32", 6, {"no stage is named 'eden'", "a structured family is one of mask"}},
       {"f32 f16", 0, {"no stage is named 'f32 f16'"}},
   };
   for (const Fault& fault : faults) {
@@ -99,6 +111,39 @@ TEST(Plan, ErrorsNameThePositionAndTheChoices) {
     for (const char* part : fault.message)
       EXPECT_NE(std::string_view(error->what()).find(part), std::string_view::npos)
           << fault.plan << ": " << error->what();
+  }
+}
+
+TEST(Preset, StandsForItsStages) {
+  EXPECT_EQ(canonical("eden:bits=2"), canonical("hadamard:seed=client+lloyd:bits=2"));
+  EXPECT_EQ(canonical("drive"), canonical("eden:bits=1"));
+  EXPECT_EQ(canonical("terngrad"), canonical("ternary+rans"));
+  EXPECT_EQ(canonical("stc:keep=0.010"), canonical("topk:keep=0.01+sign"));
+  // Among other stages, and in rules.
+  EXPECT_EQ(canonical("mask:keep=0.5 + eden:bits=3 + zstd"),
+            canonical("mask:keep=0.5+hadamard:seed=client+lloyd:bits=3+zstd"));
+  const Layout layout({{"a.bias", {3}}, {"b", {4}}});
+  EXPECT_EQ(canonical("*.bias=stc:keep=0.5; *=drive", layout),
+            canonical("*.bias=topk:keep=0.5+sign; *=hadamard:seed=client+lloyd:bits=1", layout));
+  EXPECT_EQ(canonical("train=mask:keep=0.5 | drive"), canonical("train=mask:keep=0.5 | hadamard:seed=client+lloyd:bits=1"));
+  EXPECT_EQ(Codec::compile("drive", 9).fingerprint(), Codec::compile("eden:bits=1", 9).fingerprint());
+}
+
+// Whatever its parameters say, a preset is a plan or the end of one; no stage has its name.
+TEST(Preset, IsAPlanAtEveryCornerOfItsParameters) {
+  ASSERT_EQ(presets().size(), preset_table().size());
+  for (const Preset& preset : preset_table()) {
+    EXPECT_EQ(find_stage(preset.name), nullptr) << preset.name;
+    EXPECT_FALSE(preset.summary.empty()) << preset.name;
+    EXPECT_FALSE(preset.source.empty()) << preset.name;
+    StageDescriptor like;
+    like.name = preset.name;
+    like.parameters = preset.parameters;
+    for (const std::string& text : stage_corners(like)) {
+      const Codec codec = Codec::compile(text, 100);
+      const auto x = normal(100, 1);
+      EXPECT_EQ(codec.decode(codec.encode(x, {1, 2, 3}), {1}).size(), x.size()) << text;
+    }
   }
 }
 
