@@ -29,13 +29,21 @@ Chain::Chain(const Plan::Rule& rule, std::uint32_t group, std::span<const Tensor
     max_bytes_ += transform->max_side_bytes();
     stage_bytes = std::max(stage_bytes, transform->workspace_bytes());
     vector_bytes += Workspace::bytes_for<double>(values_);
-    if (transform->shared() && shared_ == transforms_.size()) {
+    if (transform->shared() && transform->linear() && shared_ == transforms_.size()) {
       ++shared_;
       sum_size_ = values_;
+    }
+    linear_ = linear_ && transform->linear();
+    if (const std::uint32_t cohort = transform->cohort(); cohort != 0) {
+      if (cohort_ != 0 && cohort_ != cohort)
+        throw Error(Errc::kBadPlan, "a stage is made for cohorts of " + std::to_string(cohort_) + " clients and another for " +
+                                        std::to_string(cohort) + "; a round has one cohort", 0);
+      cohort_ = cohort;
     }
     transforms_.push_back(std::move(transform));
   }
   no_sides_.resize(shared_);
+  if (!linear_) vector_bytes += Workspace::bytes_for<double>(sum_size_);
   quantizer_ = rule.quantizer.descriptor->make_quantizer(rule.quantizer.parameters, {values_, tensors});
   coder_ = rule.coder.descriptor->make_coder(rule.coder.parameters);
   check_stages_fit(rule, input);
@@ -128,6 +136,8 @@ void Chain::unpack(const Context& keys, Workspace& workspace, ByteReader& in, st
     in.malformed("a symbol is outside the alphabet of " + std::to_string(size));
   section.symbols = symbols;
   section.max_abs = quantizer_->check_symbols(context(keys, transforms_.size(), workspace), side, symbols);
+  for (std::size_t stage = transforms_.size(); stage-- > 0;)
+    section.max_abs = std::max(section.max_abs, transforms_[stage]->largest(section.sides[stage], section.max_abs));
 }
 
 void Chain::inverse(const Context& keys, Workspace& workspace, std::span<const std::span<const std::byte>> sides,
@@ -149,13 +159,22 @@ void Chain::accumulate(const Context& keys, Workspace& workspace, const Unpacked
                        std::span<double> sum) const noexcept {
   const Workspace::Scope scope(workspace);
   const std::size_t count = transforms_.size();
-  std::span<double> values = sum;
-  if (shared_ != count) {
-    values = workspace.take<double>(values_);
-    std::ranges::fill(values, 0.0);
+  const StageContext quantizing = context(keys, count, workspace);
+  if (shared_ == count) {
+    quantizer_->accumulate(quantizing, section.sides.back(), section.symbols, weight, sum);
+    return;
   }
-  quantizer_->accumulate(context(keys, count, workspace), section.sides.back(), section.symbols, weight, values);
-  if (shared_ != count) inverse(keys, workspace, section.sides, shared_, count, values, sum);
+  const auto values = workspace.take<double>(values_);
+  std::ranges::fill(values, 0.0);
+  quantizer_->accumulate(quantizing, section.sides.back(), section.symbols, linear_ ? weight : 1.0, values);
+  if (linear_) {
+    inverse(keys, workspace, section.sides, shared_, count, values, sum);
+    return;
+  }
+  const auto back = workspace.take<double>(sum_size_);
+  std::ranges::fill(back, 0.0);
+  inverse(keys, workspace, section.sides, shared_, count, values, back);
+  for (std::size_t i = 0; i < back.size(); ++i) sum[i] += weight * back[i];
 }
 
 void Chain::finish(const Context& keys, Workspace& workspace, std::span<double> sum, std::span<double> x) const noexcept {

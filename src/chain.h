@@ -21,6 +21,8 @@ class Chain {
   std::size_t workspace_bytes() const noexcept { return workspace_bytes_; }
   std::size_t max_bytes() const noexcept { return max_bytes_; }
 
+  std::uint32_t cohort() const noexcept { return cohort_; }       // that the stages need; 0 for any
+
   std::size_t stages() const noexcept { return transforms_.size() + 2; }
 
   // What an encoding has beside the values: bytes of the frame that are charged to this section although others write
@@ -38,7 +40,7 @@ class Chain {
   struct Unpacked {
     std::vector<std::span<const std::byte>> sides;   // of the transforms, then the quantizer
     std::span<const std::int32_t> symbols;           // shape [values]
-    double max_abs = 0;                              // of the dequantized values
+    double max_abs = 0;                              // of the dequantized values, and what is made of them
   };
 
   // Reads all of `in`. `symbols` (shape [values]) receives the symbols. Throws what the stages' checks throw.
@@ -71,6 +73,8 @@ class Chain {
   std::size_t shared_;   // transforms that all clients share, counted from the front
   std::size_t max_bytes_ = 0;
   std::size_t workspace_bytes_ = 0;
+  std::uint32_t cohort_ = 0;
+  bool linear_ = true;   // all transforms that are not shared
   std::vector<std::unique_ptr<Transform>> transforms_;
   std::unique_ptr<Quantizer> quantizer_;
   std::unique_ptr<Coder> coder_;

@@ -77,6 +77,16 @@ Codec::Impl::Memory Codec::Impl::make_memory() const {
   return Memory(stages);
 }
 
+void Codec::Impl::check_cohort(const Cohort& cohort) const {
+  if (cohort.index >= cohort.size)
+    throw Error(Errc::kBadArgument, "place " + std::to_string(cohort.index) + " in a cohort of " +
+                                        std::to_string(cohort.size) + "; places are numbered from 0");
+  for (const Group& group : groups_)
+    if (group.chain.cohort() != 0 && group.chain.cohort() != cohort.size)
+      throw Error(Errc::kBadArgument, "a cohort of " + std::to_string(cohort.size) + ", but '" + text_ + "' is made for " +
+                                          std::to_string(group.chain.cohort()) + " clients a round");
+}
+
 void Codec::Impl::encode(std::span<const float> update, const Context& context, Workspace& workspace, Memory& memory,
                          std::vector<std::byte>& out) const {
   if (update.size() != coded_layout().elements())
@@ -84,9 +94,7 @@ void Codec::Impl::encode(std::span<const float> update, const Context& context, 
                                         std::to_string(coded_layout().elements()));
   if (context.round > kMaxRound)
     throw Error(Errc::kBadArgument, "round " + std::to_string(context.round) + " is over " + std::to_string(kMaxRound));
-  if (context.cohort.index >= context.cohort.size)
-    throw Error(Errc::kBadArgument, "place " + std::to_string(context.cohort.index) + " in a cohort of " +
-                                        std::to_string(context.cohort.size) + "; places are numbered from 0");
+  check_cohort(context.cohort);
   if (!kernels::all_finite(update)) {
     const auto bad = std::ranges::find_if(update, [](float v) { return !std::isfinite(v); });
     throw Error(Errc::kNotFinite, "the update has " + std::to_string(*bad) + " at coordinate " +

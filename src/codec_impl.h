@@ -48,6 +48,9 @@ class Codec::Impl {
   void encode(std::span<const float> update, const Context& context, Workspace& workspace, Memory& memory,
               std::vector<std::byte>& out) const;
 
+  // Throws kBadArgument for a place outside the cohort, and for a cohort of another size than the stages need.
+  void check_cohort(const Cohort& cohort) const;
+
   // update (shape [elements]) = the update that `sum` (shape [sum_size]) stands for; `sum` is used up.
   // Throws kTooLarge where a coordinate is beyond float32.
   void finish(const Context& keys, Workspace& workspace, std::span<double> sum, std::span<float> update) const;

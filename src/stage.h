@@ -75,13 +75,24 @@ class Stage {
   virtual std::size_t workspace_bytes() const noexcept { return 0; }
 };
 
-// A linear map of vectors and the map back: float[inputs] → float[outputs].
+// A map of vectors and the map back: float[inputs] → float[outputs].
 class Transform : public Stage {
  public:
   virtual std::size_t outputs() const noexcept = 0;
 
   // The same map for all clients of a round, so that sums can be kept behind it.
   virtual bool shared() const noexcept = 0;
+
+  // The way back is linear in the values. Where it is not, it is taken with the values as they are, and what comes out is
+  // weighted and added up.
+  virtual bool linear() const noexcept { return true; }
+
+  // A bound of what the way back makes of values up to `most` in magnitude, for one that is not linear; limits on the
+  // magnitudes of a frame hold for this.
+  virtual double largest(std::span<const std::byte> /*side*/, double most) const noexcept { return most; }
+
+  // Size of the cohort that the map is made for; 0 for any.
+  virtual std::uint32_t cohort() const noexcept { return 0; }
 
   // outputs() = inputs, and output i still belongs to the coordinate i.
   virtual bool keeps_tensors() const noexcept { return false; }

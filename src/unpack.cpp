@@ -8,6 +8,7 @@ namespace fewbits {
 
 void unpack(const Codec::Impl& codec, std::span<const std::byte> frame, const Expected& expected, Workspace& workspace,
             UnpackedFrame& out) {
+  codec.check_cohort(expected.cohort);
   read_header(frame, out.info);
   if (out.info.fingerprint != codec.fingerprint())
     throw Error(Errc::kWrongPlan, "the frame was made with another plan or layout: its fingerprint is " +
