@@ -3,12 +3,99 @@
 #include <algorithm>
 #include <cmath>
 
+#include "factors.h"
+#include "kernels/low_rank.h"
+
 namespace fewbits {
 namespace {
 
 constexpr ParameterSpec kParameters[] = {
     {.name = "rank", .type = ParameterType::kInteger, .min = 1, .max = 1 << 20,
-     .summary = "rows of the trained factor B in H = A·B; tensors with no more rows, and vectors, are trained whole"},
+     .summary = "of each matrix; vectors, and matrices that are not larger than their factors, stay whole"},
+    {.name = "iterations", .type = ParameterType::kInteger, .min = 1, .max = 16, .default_value = "1",
+     .summary = "steps of the search for the best factors; a structure has none", .rate_wish = true},
+};
+
+// Matrices become their factors left_0, right_0, left_1, …, the other tensors stay.
+class LowRank final : public Transform {
+ public:
+  LowRank(const Parameters& parameters, const InputShape& input)
+      : inputs_(input.values), outputs_(input.values), iterations_(static_cast<std::size_t>(parameters.integer("iterations"))),
+        matrices_(matrices_of(input.tensors, static_cast<std::size_t>(parameters.integer("rank")))) {
+    for (const MatrixPart& part : matrices_) {
+      outputs_ -= part.values() - part.factor_values();
+      columns_ = std::max(columns_, part.columns);
+      rank_ = std::max(rank_, part.rank);
+    }
+  }
+
+  std::size_t outputs() const noexcept override { return outputs_; }
+  bool shared() const noexcept override { return false; }
+  bool linear() const noexcept override { return matrices_.empty(); }
+
+  double largest(std::span<const std::byte>, double most) const noexcept override {
+    return std::max(most, static_cast<double>(rank_) * most * most);
+  }
+
+  Traits traits(const InputTraits&) const override {
+    if (matrices_.empty()) return {Unbiased::kAlways, 0.0, 1.0};
+    return {Unbiased::kNo, std::nullopt, std::nullopt};
+  }
+
+  InputTraits output_traits(const InputTraits& input) const override {
+    return {outputs_, matrices_.empty() ? input.rotated_spread : std::nullopt};
+  }
+
+  std::size_t workspace_bytes() const noexcept override {
+    return std::max(FactorSearch::workspace_bytes(matrices_), Workspace::bytes_for<double>(columns_));
+  }
+
+  void forward(const StageContext& context, std::span<const float> x, std::span<float> y, ByteWriter&) const override {
+    FactorSearch search(context, matrices_, iterations_);
+    std::size_t at = 0;   // in y
+    const auto copy = [&](std::span<const float> values) {
+      std::ranges::copy(values, y.begin() + static_cast<std::ptrdiff_t>(at));
+      at += values.size();
+    };
+    std::size_t done = 0;
+    for (const MatrixPart& part : matrices_) {
+      const Workspace::Scope scope(*context.workspace);
+      copy(x.subspan(done, part.offset - done));
+      copy(search.find(part, x.subspan(part.offset, part.values())).values);
+      done = part.offset + part.values();
+    }
+    copy(x.subspan(done));
+  }
+
+  void inverse_add(const StageContext& context, std::span<const std::byte>, std::span<double> y,
+                   std::span<double> x) const noexcept override {
+    const Workspace::Scope scope(*context.workspace);
+    const auto products = context.workspace->take<double>(columns_);
+    std::size_t done = 0;
+    const auto add_whole = [&](std::size_t end) {
+      for (std::size_t i = 0; i < end - done; ++i) x[done + i] += y[i];
+      y = y.subspan(end - done);
+    };
+    for (const auto& [offset, rows, columns, rank] : matrices_) {
+      add_whole(offset);
+      const auto row = products.first(columns);
+      for (std::size_t i = 0; i < rows; ++i) {
+        kernels::low_rank_row(y, rank, rows, columns, i, row);
+        for (std::size_t j = 0; j < columns; ++j) x[offset + i * columns + j] += row[j];
+      }
+      y = y.subspan(rank * (rows + columns));
+      done = offset + rows * columns;
+    }
+    add_whole(inputs_);
+  }
+
+ private:
+  std::size_t inputs_;
+  std::size_t outputs_;
+  std::size_t iterations_;
+  std::vector<MatrixPart> matrices_;   // that are sent as factors
+  std::size_t columns_ = 0;            // the most of any of them
+  std::size_t rank_ = 0;
 };
 
 // A tensor seen as a matrix: first axis × all others.
@@ -177,10 +264,15 @@ class LowRankFamily final : public Family {
 const StageDescriptor kLowRank{
     .id = 3,
     .name = "lowrank",
-    .summary = "trains updates of the form H = A·B for every matrix: A is drawn anew each round from the shared seed, B "
-               "is trained and sent",
-    .source = "Konečný et al. 2016, arXiv 1610.05492, section 2 (low rank)",
+    .summary = "sends each matrix as two factors of low rank, found by subspace iteration from those of the frame before; "
+               "as a structure, trains updates of the form H = A·B, where A is drawn anew each round from the shared seed, "
+               "and B is trained and sent",
+    .source = "Vogels et al. 2019, arXiv 1905.13727, algorithm 1 (PowerSGD); Konečný et al. 2016, arXiv 1610.05492, section 2 "
+              "(low rank)",
     .parameters = kParameters,
+    .make_transform = [](const Parameters& p, const InputShape& input) -> std::unique_ptr<Transform> {
+      return std::make_unique<LowRank>(p, input);
+    },
     .make_family = [](const Parameters& p, const Layout& layout) -> std::unique_ptr<Family> {
       return std::make_unique<LowRankFamily>(p, layout);
     },

@@ -15,7 +15,7 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 STAGE_ROOM = {"src/stage.h", "src/wire.h", "src/workspace.h", "src/parameters.h", "src/parameters.cpp",
-              "src/scale.h", "src/scale.cpp"}
+              "src/factors.h", "src/factors.cpp", "src/scale.h", "src/scale.cpp"}
 # Public headers that say something to a stage; the others are the engine's.
 STAGE_PUBLIC = {"fewbits/error.h", "fewbits/export.h", "fewbits/layout.h", "fewbits/stages.h"}
 

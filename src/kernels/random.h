@@ -20,6 +20,7 @@ enum class Purpose : std::uint32_t {
   kKeep = 7,           // which coordinates a scale model keeps
   kDither = 8,         // subtractive dither, and the sign that goes with it
   kPilot = 9,          // which values an encoder looks at to choose its steps
+  kLowRankStart = 14,  // where the search for low-rank factors starts; encoders only
   // Harness. Not on the wire, kept in the same list so that no two uses share a stream.
   kPartition = 100,
   kClientSampling = 101,

@@ -54,7 +54,6 @@ TEST(Plan, ErrorsNameThePositionAndTheChoices) {
       {"f32+pack+zstd", 9, {"cannot follow the coder 'pack'"}},
       {"pack", 0, {"must follow a quantizer", "quantize"}},
       {"hadamard+zstd", 9, {"must follow a quantizer"}},
-      {"lowrank:rank=1+f32", 0, {"'lowrank' cannot stand here"}},
       {"quantize", 8, {"needs bits=1..8"}},
       {"quantize:", 9, {"parameters must follow the colon"}},
       {"quantize:bits", 9, {"'bits' needs a value", "bits=1..8"}},

@@ -33,7 +33,7 @@ def refuse_if(bad, why):
 STAGES = {  # name: (id, kind, {parameter: default})
     "mask": (1, "transform", {"keep": None, "seed": "client"}),
     "hadamard": (2, "transform", {"seed": "round"}),
-    "lowrank": (3, "family", {"rank": None}),
+    "lowrank": (3, "transform", {"rank": None, "iterations": "1"}),  # and a family
     "quantize": (4, "quantizer", {"bits": None, "block": "0"}),
     "f32": (5, "quantizer", {}),
     "f16": (6, "quantizer", {}),
@@ -47,8 +47,8 @@ STAGES = {  # name: (id, kind, {parameter: default})
     "zstd": (9, "coder", {"level": "3"}),
     "topk": (18, "transform", {"keep": None}),
 }
-WISHES = {"level"}
-INTEGERS = {"rank", "bits", "block", "level", "levels", "bucket"}
+WISHES = {"level", "iterations"}
+INTEGERS = {"rank", "iterations", "bits", "block", "level", "levels", "bucket"}
 
 
 def shortest(value):
@@ -284,13 +284,15 @@ def rotation_scale(block):
 
 
 class Transform:
-    """n values to `outputs`, with side values. What a subclass does not say is that of a transform without side values."""
+    """n values to `outputs`, with side values. What a subclass does not say is that of a transform without side values.
+    """
 
-    private = True
-    keeps_tensors = False
+    private, linear, keeps_tensors = True, True, False
 
-    def __init__(self, stage, position, n):
-        self.stage, self.position, self.n, self.outputs = stage, position, n, n
+    def __init__(self, stage, position, shapes):
+        """shapes: of the tensors that come in, where they are known, else one vector."""
+        self.stage, self.position, self.shapes = stage, position, shapes
+        self.n = self.outputs = sum(map(math.prod, shapes))
 
     def read_side(self, data):
         """What there is of side values, and the rest."""
@@ -298,10 +300,10 @@ class Transform:
 
 
 class Mask(Transform):
-    def __init__(self, stage, position, n):
-        super().__init__(stage, position, n)
+    def __init__(self, stage, position, shapes):
+        super().__init__(stage, position, shapes)
         self.private = stage["seed"] == "client"
-        self.outputs = kept(stage["keep"], n)
+        self.outputs = kept(stage["keep"], self.n)
 
     def indices(self, keys):
         return subset(keys.key(self.position, SUBSET, self.private), self.n, self.outputs)
@@ -316,10 +318,10 @@ class Mask(Transform):
 
 
 class Hadamard(Transform):
-    def __init__(self, stage, position, n):
-        super().__init__(stage, position, n)
+    def __init__(self, stage, position, shapes):
+        super().__init__(stage, position, shapes)
         self.private = stage["seed"] == "client"
-        self.block = 1 << (n.bit_length() - 1) if n else 0
+        self.block = 1 << (self.n.bit_length() - 1) if self.n else 0
 
     def parts(self):
         last = [(slice(self.n - self.block, self.n), SIGNS2)] if self.block < self.n else []
@@ -370,11 +372,11 @@ class Digit:
 
 
 class TopK(Transform):
-    def __init__(self, stage, position, n):
-        super().__init__(stage, position, n)
-        self.k = self.outputs = kept(stage["keep"], n)
+    def __init__(self, stage, position, shapes):
+        super().__init__(stage, position, shapes)
+        self.k = self.outputs = kept(stage["keep"], self.n)
         self.b = 0
-        while self.k and (16 << (self.b + 1)) * self.k <= 11 * n:
+        while self.k and (16 << (self.b + 1)) * self.k <= 11 * self.n:
             self.b += 1
 
     def digits(self):
@@ -462,7 +464,68 @@ class TopK(Transform):
         return x
 
 
-TRANSFORMS = {"mask": Mask, "hadamard": Hadamard, "topk": TopK}
+def matrices(shapes, rank):
+    """(offset, rows, columns, rank) of the matrices that are larger than their factors, and the other slices."""
+    found, others, at, end = [], [], 0, 0
+    for shape in shapes:
+        size = math.prod(shape)
+        if len(shape) >= 2 and size:
+            rows, columns = shape[0], size // shape[0]
+            r = min(rank, rows, columns)
+            if r * (rows + columns) < size:
+                found.append((at, rows, columns, r))
+                others.append(slice(end, at))
+                end = at + size
+        at += size
+    return found, others + [slice(end, at)]
+
+
+def factors_of(matrix, rank):
+    """Pairs of equal size, (left, right), f32: any will do."""
+    left, strength, right = np.linalg.svd(matrix.astype(np.float64), full_matrices=False)
+    balance = np.sqrt(strength * math.sqrt(len(left) / right.shape[1]))
+    return [((left[:, k] * balance[k]).astype(F32),
+             (right[k] * (strength[k] / balance[k] if balance[k] else 0)).astype(F32)) for k in range(rank)]
+
+
+def product(pairs, rows, columns):
+    total = np.zeros((rows, columns))
+    for left, right in pairs:
+        total += np.outer(left, right)
+    return total
+
+
+class LowRank(Transform):
+    free = True  # an encoder chooses its factors
+
+    def __init__(self, stage, position, shapes):
+        super().__init__(stage, position, shapes)
+        self.matrices, self.others = matrices(shapes, stage["rank"])
+        self.linear = not self.matrices
+        self.outputs -= sum(rows * columns - r * (rows + columns) for _, rows, columns, r in self.matrices)
+
+    def forward(self, keys, x):
+        parts = [x[self.others[0]]]
+        for (at, rows, columns, r), other in zip(self.matrices, self.others[1:]):
+            pairs = factors_of(x[at:at + rows * columns].reshape(rows, columns), r)
+            parts += [part for pair in pairs for part in pair] + [x[other]]
+        return b"", np.concatenate(parts)
+
+    def inverse(self, keys, side, y):
+        x, at = np.zeros(self.n), 0
+        for i, other in enumerate(self.others):
+            size = other.stop - other.start
+            x[other] = y[at:at + size]
+            at += size
+            if i < len(self.matrices):
+                start, rows, columns, r = self.matrices[i]
+                pairs = y[at:at + r * (rows + columns)].reshape(r, rows + columns)
+                at += r * (rows + columns)
+                x[start:start + rows * columns] = product([(p[:rows], p[rows:]) for p in pairs], rows, columns).reshape(-1)
+        return x
+
+
+TRANSFORMS = {"mask": Mask, "hadamard": Hadamard, "lowrank": LowRank, "topk": TopK}
 
 
 # ---- quantizers (6) --------------------------------------------------------------------------------------------------
@@ -799,11 +862,15 @@ def unpack(data, count, bits):
 
 # ---- sections (3) ----------------------------------------------------------------------------------------------------
 class Chain:
-    def __init__(self, rule, n):
+    def __init__(self, rule, shapes):
+        n = sum(map(math.prod, shapes))
         self.rule, self.transforms, self.inputs = rule, [], n
         for position, stage in enumerate(rule.transforms):
-            self.transforms.append(TRANSFORMS[stage.name](stage, position, n))
-            n = self.transforms[-1].outputs
+            transform = TRANSFORMS[stage.name](stage, position, shapes)
+            self.transforms.append(transform)
+            n = transform.outputs
+            shapes = shapes if transform.keeps_tensors else [(n,)]
+        self.linear = all(transform.linear for transform in self.transforms)
         kind = QUANTIZERS.get(rule.quantizer.name, FloatFormat)
         self.values, self.quantizer = n, kind(rule.quantizer, len(rule.transforms), n)
         self.bits = (self.quantizer.alphabet - 1).bit_length()
@@ -846,14 +913,14 @@ class Chain:
     def decode(self, keys, data, weight=1.0, stop=0):
         """The weighted values behind the first `stop` transforms."""
         sides, side, symbols = self.read(data)
-        x = self.quantizer.dequantize(side, symbols, weight)
+        x = self.quantizer.dequantize(side, symbols, weight if self.linear else 1.0)
         for transform, own in reversed(list(zip(self.transforms, sides))[stop:]):
             x = transform.inverse(keys, own, x)
-        return x
+        return x if self.linear else weight * x
 
     def shared_front(self):
         """How many transforms at its front all clients of a round share, and the values behind them (9)."""
-        count = next((i for i, t in enumerate(self.transforms) if t.private), len(self.transforms))
+        count = next((i for i, t in enumerate(self.transforms) if t.private or not t.linear), len(self.transforms))
         return count, self.transforms[count - 1].outputs if count else self.inputs
 
 
@@ -956,15 +1023,16 @@ class Codec:
         self.coded = self.family.free_layout if self.family else self.layout
         self.fingerprint = fingerprint(self.plan, self.layout)
         self.elements = sum(math.prod(shape) for _, shape in self.coded)
-        indices = [[] for _ in self.plan.rules]
+        indices, shapes = [[] for _ in self.plan.rules], [[] for _ in self.plan.rules]
         at = 0
         for name, shape in self.coded:
             size = math.prod(shape)
             rule = next(i for i, rule in enumerate(self.plan.rules) if rule.matches(name, size))
             indices[rule].append(np.arange(at, at + size))
+            shapes[rule].append(shape)
             at += size
         self.groups = [(g, np.concatenate(parts)) for g, parts in enumerate(indices) if sum(map(len, parts))]
-        self.chains = [Chain(self.plan.rules[g], len(at)) for g, at in self.groups]
+        self.chains = [Chain(self.plan.rules[g], shapes[g]) for g, _ in self.groups]
 
     def encode(self, update, seed, round_, client):
         refuse_if(not np.all(np.isfinite(update)), "an update that is not finite")

@@ -136,7 +136,8 @@ class Golden(unittest.TestCase):
         draw = np.random.default_rng(7)
         plans = ["hadamard+quantize:bits=3+zstd", "quantize:bits=2+zstd:level=19", "f32+zstd", "*=bf16+zstd",
                  "mask:keep=0.3+quantize:bits=6,block=50", "hadamard+mask:keep=0.1+quantize:bits=1",
-                 "mask:keep=0.7,seed=round+hadamard:seed=client+hadamard+quantize:bits=7+zstd"]
+                 "mask:keep=0.7,seed=round+hadamard:seed=client+hadamard+quantize:bits=7+zstd",
+                 "topk:keep=0.05+f32", "topk:keep=0.3+quantize:bits=4"]
         for plan in plans:
             for size in (1, 5, 513, 3000):
                 with self.subTest(plan=plan, size=size):
@@ -150,6 +151,7 @@ class Golden(unittest.TestCase):
     def test_fresh_frames_of_several_tensors_are_read_alike(self):
         draw = np.random.default_rng(8)
         plans = ["*.b=f32; <200=f16+zstd; *=hadamard+quantize:bits=3", "a.?=quantize:bits=4,block=33+zstd; *=mask:keep=0.4+bf16",
+                 "lowrank:rank=1+f32", "lowrank:rank=3+quantize:bits=6,block=23",
                  "train=mask:keep=0.2 | *.b=f32; *=hadamard+quantize:bits=2+zstd", "train=mask:keep=0.2 | <20=f32; *=f16"]
         for plan in plans:
             for rows in (1, 6, 40):

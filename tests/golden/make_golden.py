@@ -114,6 +114,10 @@ CASES = [  # name, plan, update, seed, round, client
     *[(f"topk_clusters_{k}", f"topk:keep={k}+quantize:bits=3", "clusters", 3, 4, 5) for k in ("0.001", "0.02", "0.4")],
     ("topk_far", "topk:keep=1e-6+f32", "far", 3, 4, 5),
     ("topk_rules", "hadamard+topk:keep=0.1+mask:keep=0.5+bf16", "layers", 6, 5, 4),
+    *[(f"lowrank_{r}", f"lowrank:rank={r}+f32", "layers", 6, 5, 4) for r in (1, 2, 7, 1000)],
+    ("lowrank_coarse", "*.bias=f32; *=lowrank:rank=3,iterations=2+quantize:bits=8,block=50", "layers", 6, 5, 4),
+    ("lowrank_odd", "lowrank:rank=1+mask:keep=0.5,seed=round+bf16", "odd", 6, 5, 4),
+    ("lowrank_mixed", "hadamard+lowrank:rank=1+bf16", "layers", 6, 5, 4),
     ("zstd_spike", "quantize:bits=2+zstd", "spike", 2, 3, 4),
     ("zstd_rules", "*.bias=f32+zstd; *=hadamard+quantize:bits=5,block=64+zstd:level=19", "layers", 2, 3, 4),
 ]
@@ -131,6 +135,7 @@ SUMS = [  # name, plan, update, seed, round, (client, weight) ...
      ((300, 600.0), (2 ** 64 - 1, 0.1), (0, 3.0), (1, 1e-3))),
     ("sum_rules", "*.bias=f32; <300=mask:keep=0.4+bf16; *=hadamard+quantize:bits=2,block=50", "layers",
      2 ** 64 - 1, 2 ** 28 - 1, ((5, 2.0), (4, 7.5), (140, 11.0))),
+    ("sum_factors", "*.bias=bf16; *=lowrank:rank=2+bf16", "layers", 6, 5, ((5, 2.0), (4, 7.3), (140, 11.0))),
 ]
 
 
@@ -149,11 +154,18 @@ def same_arrays(path, arrays):
         stored[name].tobytes() == value.tobytes() for name, value in arrays.items())
 
 
+def free_bytes(codec):
+    """Why a writer is free to write others, if it is."""
+    if any(rule.coder.name == "zstd" for rule in codec.plan.rules):
+        return "those of a zstd library"
+    return "those of a search for factors" if any(not chain.linear for chain in codec.chains) else None
+
+
 def write_frame(name, codec, values, case):
     path = HERE / "frames" / f"{name}.fb"
     frame = codec.encode(values, case["seed"], case["round"], case["client"])
-    if any(rule.coder.name == "zstd" for rule in codec.plan.rules) and path.exists():
-        frame = path.read_bytes()  # the bytes are the zstd library's; those that are there stay
+    if free_bytes(codec) and path.exists():
+        frame = path.read_bytes()  # those that are there stay
     write(path, frame)
     return frame
 
@@ -185,8 +197,8 @@ def make_cases(sources):
                 update = np.linalg.lstsq(columns, update.astype(np.float64), rcond=None)[0].astype(F32)
                 case["inexact"] = "the program's projection and expansion round otherwise"
         frame = write_frame(name, codec, update, case)
-        if "zstd" in plan:
-            case["free_bytes"] = "those of a zstd library"
+        if free_bytes(codec):
+            case["free_bytes"] = free_bytes(codec)
         case["decoded_xxh3"] = digest(codec.expand(codec.decode(frame, seed), seed, round_))
         yield case
 
