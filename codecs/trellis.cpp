@@ -20,15 +20,24 @@ struct Kind {
   unsigned spacing;     // steps between the points that may follow a given state
   double error;         // variance of the error, in squared steps
   double coarse_noise;  // of a step so coarse that keeping fewer values is better: variance of the error ÷ that of the values
+  double ends;          // what the fixed first state and the free last one add to the squared errors of one path
+
+  // A sum of variances of `values` errors, none over `most`, with the ends of the paths. No path errs more than single
+  // values, for which every other point is free.
+  double with_ends(double sum, double values, double most) const noexcept {
+    if (ends == 0) return sum;
+    const auto paths = static_cast<double>(trellis_streams(static_cast<std::size_t>(values)));
+    return std::min(sum + paths * most * (ends / error), sum * (spacing * spacing / 12.0 / error));
+  }
 };
 
-// Errors of the trellises are measured: 2^26 uniform places, standard error 3e-5 of them.
+// Errors of the trellises are measured: 2^26 uniform places, standard error 3e-5 of them; those of the ends to 2 %.
 Kind kind_of(unsigned states) noexcept {
   switch (states) {
-    case 1: return {1, 1.0 / 12, 1.00};
-    case 8: return {2, 0.25955, 1.20};
-    case 64: return {2, 0.24988, 1.20};
-    default: return {2, 0.24539, 1.20};
+    case 1: return {1, 1.0 / 12, 1.00, 0};
+    case 8: return {2, 0.25955, 1.20, 0.45};
+    case 64: return {2, 0.24988, 1.20, 0.75};
+    default: return {2, 0.24539, 1.20, 0.97};
   }
 }
 
@@ -41,7 +50,12 @@ constexpr int kFlatCode = 8190;           // the update does not fit the profile
 constexpr int kSpreadBias = 16;           // of the five bits of a common step's spread
 constexpr std::int32_t kDropped = INT32_MIN;   // symbol of a value that was not kept
 constexpr double kFarthest = 0x1p30;      // steps
-constexpr std::size_t kSamples = 8192;
+constexpr double kFinest = 0x1p28;        // the same, where the step is chosen
+constexpr double kStateBits = 27;         // of a lane of the coder, about
+// Values that the encoder looks at to choose its steps.
+constexpr std::size_t samples_of(std::size_t n) noexcept {
+  return n == 0 ? 0 : n < 64 ? (63 / n + 1) * n : std::min<std::size_t>(n, 8192);
+}
 
 // Standard deviation of a class that is larger than it says by `more` quarter-octaves, or its square. Limited, so that
 // nothing overflows whatever a frame says; no update of float32 comes near.
@@ -107,13 +121,17 @@ class ClassCodes {
     return variance / (p * p);
   }
 
+  static double step_of(const Kind& kind, int c, const Settings& settings) noexcept {
+    if (settings.step) return *settings.step;
+    return deviation_of(c, settings.gain) * std::sqrt(relative_noise(kind, kLevelsPerClass * c - settings.level) / kind.error);
+  }
+
  private:
   static ClassCode make(const Kind& kind, int c, const Settings& settings, double reference) noexcept {
     ClassCode code;
     const int above = settings.step ? 0 : kLevelsPerClass * c - settings.level;
     const double p = settings.step ? 1 : keep_probability(above);
-    const double step = settings.step ? *settings.step
-                                      : deviation_of(c, settings.gain) * std::sqrt(relative_noise(kind, above) / kind.error);
+    const double step = step_of(kind, c, settings);
     const double sigma = deviation_of(c, settings.spread) / step;
     // The cells are as wide as the scalar quantizer's error, the code's error is smaller. Half of the difference is right at
     // coarse steps, and makes no difference at fine ones (measured from 0.1 to 4 bits).
@@ -184,7 +202,7 @@ class Dithered final : public Quantizer {
            3 * ClassCodes::workspace_bytes(2 * kMaxClass + 1) + Workspace::bytes_for<std::uint32_t>(n_) * 3 +
            Workspace::bytes_for<std::int64_t>(n_) + Workspace::bytes_for<std::uint16_t>(n_) +
            (states_ == 1 ? 0 : Workspace::bytes_for<std::byte>(trellis_scratch(states_, n_))) + 4 * kMaxRansLanes +
-           Pilot::workspace_bytes(std::min(n_, kSamples)) + 2 * Workspace::bytes_for<double>(2 * kMaxClass + 1) +
+           Pilot::workspace_bytes(samples_of(n_)) + 3 * Workspace::bytes_for<double>(2 * kMaxClass + 1) +
            Workspace::bytes_for<std::uint32_t>(trellis_streams(n_)) + 64 * 16;
   }
 
@@ -277,11 +295,13 @@ class Dithered final : public Quantizer {
                     double weight, std::span<double> energies) const noexcept override {
     const Workspace::Scope scope(*context.workspace);
     const Decoded decoded = open(context, side);
+    const auto kept = static_cast<double>(decoded.kept.size());
+    const double ends = kept == 0 ? 1 : kind_.with_ends(kept, kept, 1) / kept;
     for (std::size_t j = 0; j < decoded.kept.size(); ++j) {
       const std::size_t i = decoded.kept[j];
       const ClassCode& code = (*decoded.codes)[decoded.classes[i]];
       const double y = value(decoded, j, symbols[i]);
-      energies[i] += weight * static_cast<double>(code.keep) * 0x1p-32 * (y * y - code.error);
+      energies[i] += weight * static_cast<double>(code.keep) * 0x1p-32 * (y * y - ends * code.error);
     }
     return true;
   }
@@ -305,7 +325,7 @@ class Dithered final : public Quantizer {
 
     static std::size_t workspace_bytes(std::size_t count) noexcept {
       return Workspace::bytes_for<float>(count) + Workspace::bytes_for<std::int16_t>(count) +
-             Workspace::bytes_for<std::int32_t>(count) + Workspace::bytes_for<std::uint32_t>(2 * count);
+             Workspace::bytes_for<std::int32_t>(count) + Workspace::bytes_for<std::uint32_t>(count + 1);
     }
   };
 
@@ -483,10 +503,11 @@ class Dithered final : public Quantizer {
 
   // ---- choosing steps ----
 
-  // Energies by class: all that the error depends on.
+  // Energies by class: all that the error depends on; and the largest magnitudes.
   struct Energies {
     std::span<double> energy;
     std::span<double> count;
+    std::span<double> largest;
     double total = 0;
     double relative = 0;   // mean of x² ÷ what the class says
   };
@@ -494,14 +515,14 @@ class Dithered final : public Quantizer {
   Energies measure(Workspace& workspace, std::span<const float> x, std::span<const std::int16_t> classes,
                    const ClassRange& range) const noexcept {
     const auto size = static_cast<std::size_t>(range.most - range.least + 1);
-    Energies e{workspace.take<double>(size), workspace.take<double>(size)};
-    std::ranges::fill(e.energy, 0.0);
-    std::ranges::fill(e.count, 0.0);
+    Energies e{workspace.take<double>(size), workspace.take<double>(size), workspace.take<double>(size)};
+    for (const auto& sums : {e.energy, e.count, e.largest}) std::ranges::fill(sums, 0.0);
     for (std::size_t i = 0; i < n_; ++i) {
       if (classes[i] == kZeroClass) continue;
       const auto at = static_cast<std::size_t>(classes[i] - range.least);
       e.energy[at] += static_cast<double>(x[i]) * static_cast<double>(x[i]);
       e.count[at] += 1;
+      e.largest[at] = std::max(e.largest[at], std::abs(static_cast<double>(x[i])));
     }
     double count = 0;
     for (std::size_t at = 0; at < size; ++at) {
@@ -514,31 +535,37 @@ class Dithered final : public Quantizer {
   }
 
   double error_of(const Energies& e, const ClassRange& range, const Settings& settings) const noexcept {
-    double sum = 0;
+    double quantized = 0;
+    double dropped = 0;
+    double kept = 0;
     for (int c = range.least; c <= range.most; ++c) {
       const auto at = static_cast<std::size_t>(c - range.least);
       if (e.count[at] == 0) continue;
       const double p = settings.step ? 1 : ClassCodes::keep_probability(kLevelsPerClass * c - settings.level);
-      sum += e.count[at] * p * ClassCodes::noise(kind_, c, settings) + (1 / p - 1) * e.energy[at];
+      kept += e.count[at] * p;
+      quantized += e.count[at] * p * ClassCodes::noise(kind_, c, settings);
+      dropped += (1 / p - 1) * e.energy[at];
     }
-    return sum;
+    return kind_.with_ends(quantized, kept, ClassCodes::noise(kind_, range.most, settings)) + dropped;
   }
 
   Pilot pilot(const StageContext& context, std::span<const float> x, std::span<const std::int16_t> classes) const noexcept {
     Workspace& workspace = *context.workspace;
-    const std::size_t most = std::min(n_, kSamples);
+    const std::size_t most = samples_of(n_);
     Pilot pilot{workspace.take<float>(most), workspace.take<std::int16_t>(most), workspace.take<std::int32_t>(most)};
-    const auto words = workspace.take<std::uint32_t>(2 * most);
+    const auto words = workspace.take<std::uint32_t>(most + 1);
     RandomStream(context.key(true, Purpose::kPilot)).fill(0, words);
     std::size_t count = 0;
     const double reach = std::sqrt(12 * kind_.error);   // of a box with the code's error, in steps
     for (std::size_t j = 0; j < most; ++j) {
-      // A sample of the same size everywhere: one of each n/most values.
-      const std::size_t i = n_ == most ? j : static_cast<std::size_t>((static_cast<unsigned __int128>(j) << 32 | words[2 * j]) * n_ / most >> 32);
+      // One of each n/most values; all, or all several times over, where they are few.
+      const std::size_t i = n_ <= most ? j % n_ : static_cast<std::size_t>((static_cast<unsigned __int128>(j) << 32 | words[j]) * n_ / most >> 32);
       if (classes[i] == kZeroClass) continue;
       pilot.x[count] = std::abs(x[i]);
       pilot.classes[count] = classes[i];
-      pilot.noise[count] = static_cast<std::int32_t>((static_cast<double>(words[2 * j + 1]) - 0x1p31) * (reach * 0x1p-8));
+      // Spread evenly over its range, in steps of the golden ratio.
+      const std::uint32_t word = words[most] + static_cast<std::uint32_t>(j) * static_cast<std::uint32_t>(kGoldenRatio >> 32);
+      pilot.noise[count] = static_cast<std::int32_t>((static_cast<double>(word) - 0x1p31) * (reach * 0x1p-8));
       ++count;
     }
     pilot.x = pilot.x.first(count);
@@ -561,13 +588,35 @@ class Dithered final : public Quantizer {
       sum += p * code.cells.length(static_cast<std::int64_t>(place));
       kept += p;
     }
-    return pilot.scale * sum + 27.0 * lanes_for(static_cast<std::size_t>(pilot.scale * kept));
+    return pilot.scale * sum + kStateBits * lanes_for(static_cast<std::size_t>(pilot.scale * kept));
   }
 
-  // The greatest level (the coarsest steps) for which `fits` does not hold any more is one above the result: fits(level) is
-  // true for low levels.
+  // The greatest level (the coarsest steps) for which `fits` holds, as it does for low levels; `low` where it never does.
+  // Quick where that is near `guess`.
   template <class Fits>
-  static int highest_level(int low, int high, Fits fits) noexcept {
+  static int highest_level(int low, int high, int guess, Fits fits) noexcept {
+    guess = std::clamp(guess, low, high);
+    if (fits(guess)) {
+      low = guess;
+      for (int stride = 2; low < high; stride *= 4) {
+        const int next = std::min(high, low + stride);
+        if (!fits(next)) {
+          high = next - 1;
+          break;
+        }
+        low = next;
+      }
+    } else {
+      high = std::max(low, guess - 1);
+      for (int stride = 2; low < high; stride *= 4) {
+        const int next = std::max(low, high - stride);
+        if (fits(next)) {
+          low = next;
+          break;
+        }
+        high = std::max(low, next - 1);
+      }
+    }
     while (low < high) {
       const int middle = low + (high - low + 1) / 2;
       if (fits(middle)) low = middle; else high = middle - 1;
@@ -609,7 +658,8 @@ class Dithered final : public Quantizer {
     const ClassRange none{0, 0};
     double total[1] = {energies.total};
     double count[1] = {static_cast<double>(n_)};
-    const Energies joined{total, count, energies.total, energies.total / static_cast<double>(n_)};
+    double largest[1] = {std::ranges::max(energies.largest)};
+    const Energies joined{total, count, largest, energies.total, energies.total / static_cast<double>(n_)};
     flat.spread = flat.gain = std::clamp(nearest_log2(joined.relative, 2), -kMaxClass, kMaxClass);
     Pilot same = own;
     std::ranges::fill(same.classes, std::int16_t{0});
@@ -617,28 +667,40 @@ class Dithered final : public Quantizer {
     return error_of(joined, none, flat) < with_profile ? flat : settings;
   }
 
+  bool too_fine(const Energies& e, const ClassRange& range, const Settings& settings) const noexcept {
+    for (int c = range.least; c <= range.most; ++c)
+      if (e.largest[static_cast<std::size_t>(c - range.least)] > kFinest * ClassCodes::step_of(kind_, c, settings)) return true;
+    return false;
+  }
+
   void choose_level(Workspace& workspace, const Pilot& own, const Energies& energies, const ClassRange& range,
                     std::size_t bytes_before, Settings& settings) const noexcept {
     const int top = kLevelsPerClass * range.most;
-    const int low = top + kLevelBias - kMaxLevelCode;
     const int high = top + kLevelBias;
     const auto with = [&](int level) {
       Settings tried = settings;
       tried.level = level;
       return tried;
     };
+    // Where nearly all is zero, many bits are left for the rest: more than there is use for.
+    const int low = 1 + highest_level(top + kLevelBias - kMaxLevelCode - 1, high - 1, top - 28 * kLevelsPerOctave, [&](int level) {
+      return too_fine(energies, range, with(level));
+    });
     if (nmse_) {
       const double wanted = *nmse_ * energies.total;
-      settings.level = highest_level(low, high, [&](int level) { return error_of(energies, range, with(level)) <= wanted; });
+      settings.level = highest_level(low, high, top + nearest_log2(*nmse_, kLevelsPerOctave / 2),
+                                     [&](int level) { return error_of(energies, range, with(level)) <= wanted; });
       fit_shape(workspace, own, range, settings);
       return;
     }
-    // The header's bytes come out of the wish, but never more than half of it: tiny updates get larger frames instead.
+    // The header's bytes and the coder's state come out of the wish, but never more than half of it: tiny updates get larger
+    // frames instead.
     const double wish = *bits_ * static_cast<double>(n_);
-    const double budget = std::max(wish - 8.0 * static_cast<double>(bytes_before + 3), wish / 2);
+    const double budget = std::max(wish - 8.0 * static_cast<double>(bytes_before + 3), wish / 2 + kStateBits);
+    settings.level = top - static_cast<int>(kLevelsPerOctave * *bits_);
     for (int pass = 0; pass < 2; ++pass) {
       // Bits fall as the level rises.
-      settings.level = 1 + highest_level(low - 1, high - 1, [&](int level) {
+      settings.level = 1 + highest_level(low - 1, high - 1, settings.level - 1, [&](int level) {
         return bits_of(workspace, own, range, with(level)) > budget;
       });
       if (pass == 0) fit_shape(workspace, own, range, settings);
@@ -647,7 +709,9 @@ class Dithered final : public Quantizer {
 
   void fit_shape(Workspace& workspace, const Pilot& own, const ClassRange& range, Settings& settings) const noexcept {
     double best = bits_of(workspace, own, range, settings);
+    const int before = settings.shape;
     for (int shape = 0; shape < kShapes; ++shape) {
+      if (shape == before) continue;
       Settings tried = settings;
       tried.shape = shape;
       const double bits = bits_of(workspace, own, range, tried);

@@ -67,24 +67,6 @@ Table make_table(int shape) noexcept {
   return table;
 }
 
-std::array<std::uint32_t, 257> make_lengths() noexcept {
-  // 256·log2(1 + i/256), by counting 1/256ths of an octave.
-  std::array<std::uint32_t, 257> lengths{};
-  const double root = 0x1.00b1afa5abcbfp+0;   // 2^(1/256)
-  double power = 1;
-  std::uint32_t count = 0;
-  for (std::size_t i = 0; i < lengths.size(); ++i) {
-    const double value = 1 + static_cast<double>(i) / 256;
-    while (count < 256 && power * root <= value) {
-      power *= root;
-      ++count;
-    }
-    lengths[i] = count;
-  }
-  lengths[256] = 256;
-  return lengths;
-}
-
 template <int... kShape>
 const Table& table_of(int shape, std::integer_sequence<int, kShape...>) noexcept {
   const Table* found = nullptr;
@@ -101,14 +83,6 @@ const Table& table_of(int shape, std::integer_sequence<int, kShape...>) noexcept
 
 const std::uint32_t* distribution(int shape) noexcept {
   return table_of(shape, std::make_integer_sequence<int, kShapes>{}).data();
-}
-
-std::uint32_t code_length(std::uint32_t probability) noexcept {
-  static const std::array<std::uint32_t, 257> lengths = make_lengths();
-  const std::uint32_t value = std::max(probability, 1u);
-  const unsigned top = static_cast<unsigned>(std::bit_width(value)) - 1;
-  const std::uint32_t mantissa = top >= 8 ? value >> (top - 8) : value << (8 - top);
-  return (kCdfBits - top) * 256 - lengths[mantissa - 256];
 }
 
 }  // namespace fewbits

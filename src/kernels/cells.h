@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -25,8 +26,31 @@ inline constexpr unsigned kCdfBits = 20;
 // F(z) at z = (i − kCdfHalf)/kCdfPerUnit in units of 2^-20, for i = 0 … 2·kCdfHalf; 0 at the first, 2^20 at the last.
 const std::uint32_t* distribution(int shape) noexcept;
 
+// 256·log2(1 + i/256), by counting 1/256ths of an octave.
+inline constexpr std::array<std::uint16_t, 257> kLengths = [] {
+  std::array<std::uint16_t, 257> lengths{};
+  const double root = 0x1.00b1afa5abcbfp+0;   // 2^(1/256)
+  double power = 1;
+  std::uint16_t count = 0;
+  for (std::size_t i = 0; i < lengths.size(); ++i) {
+    const double value = 1 + static_cast<double>(i) / 256;
+    while (count < 256 && power * root <= value) {
+      power *= root;
+      ++count;
+    }
+    lengths[i] = count;
+  }
+  lengths[256] = 256;
+  return lengths;
+}();
+
 // 256·(−log2(probability·2^-20)): code lengths for choosing steps.
-std::uint32_t code_length(std::uint32_t probability) noexcept;
+constexpr std::uint32_t code_length(std::uint32_t probability) noexcept {
+  const std::uint32_t value = std::max(probability, 1u);
+  const unsigned top = static_cast<unsigned>(std::bit_width(value)) - 1;
+  const std::uint32_t mantissa = top >= 8 ? value >> (top - 8) : value << (8 - top);
+  return (kCdfBits - top) * 256 - kLengths[mantissa - 256];
+}
 
 // Probabilities of the points {spacing·m − offset} for all integers m, of values with standard deviation `sigma` steps.
 class CellModel {
