@@ -3,6 +3,7 @@
 It is slow and plain, and shares no code with the library: it writes the golden frames, and reads what the program
 writes.
 """
+import bisect
 import math
 import pathlib
 import re
@@ -45,6 +46,7 @@ STAGES = {  # name: (id, kind, {parameter: default})
     "sign": (17, "quantizer", {}),
     "pack": (8, "coder", {}),
     "zstd": (9, "coder", {"level": "3"}),
+    "rans": (10, "coder", {}),
     "topk": (18, "transform", {"keep": None}),
 }
 WISHES = {"level", "iterations"}
@@ -860,6 +862,241 @@ def unpack(data, count, bits):
     return symbols
 
 
+class Following:
+    """A distribution of tokens that follows what it sees."""
+
+    def __init__(self, tokens):
+        self.borders, self.seen = [(i << 30) // tokens for i in range(tokens + 1)], 0
+
+    def follow(self, token, radius, prior, limit):
+        q, width = (1 << 24) // (min(self.seen, limit) + 1 + prior), 2 * radius + 1
+        for i in range(1, len(self.borders) - 1):
+            j = i + radius - token
+            target = 0 if j <= 0 else 1 << 30 if j >= width else j * ((1 << 30) // width)
+            self.borders[i] = (self.borders[i] * ((1 << 24) - q) + target * q) >> 24
+        self.seen += 1
+
+
+def starts_of(borders):
+    tokens = len(borders) - 1
+    return [i + (border * ((1 << 15) - tokens) >> 30) for i, border in enumerate(borders)]
+
+
+def interval(starts, token):
+    return starts[token], starts[token + 1] - starts[token]
+
+
+def token_at(starts):
+    def find(slot):
+        token = bisect.bisect_right(starts, slot) - 1
+        return token, interval(starts, token)
+    return find
+
+
+def table_bits(count):
+    """How many of a count's bits a table says after its first, and how many it leaves out."""
+    width = count.bit_length()
+    k = width // 2 - 2 if width >= 4 else 0
+    return k, max(width - 1 - k, 0)
+
+
+def as_in_table(count):
+    return count >> table_bits(count)[1]
+
+
+def table_starts(counts):
+    """Intervals from counts, of which only what the table says of them matters."""
+    weights = []
+    for count in counts:
+        left_out = table_bits(count)[1]
+        least = count >> left_out << left_out
+        weights.append(least + least + (1 << left_out) - 1 if count else 0)
+    whole = sum(weights)
+    rare = [0 < (weight << 14) < whole for weight in weights]
+    shared = whole - sum(weight for weight, is_rare in zip(weights, rare) if is_rare)
+    starts, a, b = [0], 0, 0
+    for weight, is_rare in zip(weights, rare):
+        a, b = (a, b + 1) if is_rare else (a + weight, b)
+        starts.append(a * ((1 << 15) - sum(rare)) // shared + b)
+    return starts
+
+
+class Tokens:
+    def __init__(self, alphabet, way, frequent):
+        self.shift = max((alphabet - 1).bit_length() - 9, 0) if alphabet > 512 else 0
+        self.classes, self.frequent = bool(way & 32), frequent if way & 64 else None
+        self.count = self.split(alphabet - 1)[0] + 1
+        if way & 64:
+            self.last = self.count
+            self.count += 1
+
+    def split(self, symbol):
+        """Token, raw bits, and how many they are."""
+        if self.classes and symbol < 16:
+            return symbol, 0, 0
+        r = symbol.bit_length() - 4 if self.classes else self.shift
+        raw = symbol & ((1 << r) - 1)
+        return (16 + 8 * (r - 1) + (symbol >> r) % 8 if self.classes else symbol >> r), raw, r
+
+    def of(self, symbol):
+        return (self.last, 0, 0) if symbol == self.frequent else self.split(symbol)
+
+    def raw_bits(self, token):
+        if self.frequent is not None and token == self.last:
+            return 0
+        if not self.classes:
+            return self.shift
+        return 0 if token < 16 else (token - 16) // 8 + 1
+
+    def symbol(self, token, raw):
+        if self.frequent is not None and token == self.last:
+            return self.frequent
+        if not self.classes:
+            return (token << self.shift) | raw
+        return token if token < 16 else (8 + (token - 16) % 8 << self.raw_bits(token)) | raw
+
+
+class Rans:
+    """The coder `rans` for symbols of which the distribution is not known."""
+
+    def __init__(self, alphabet, contexts=None, context_count=1):
+        self.alphabet, self.contexts, self.context_count = alphabet, contexts, context_count
+        self.bits = (alphabet - 1).bit_length()
+
+    def begin(self, n, way, frequent):
+        self.way, self.n = way, n
+        self.lanes = 1 if way & 128 else 1 << max(min(n >> 15, 32).bit_length() - 1, 0)
+        self.tokens = Tokens(self.alphabet, way, frequent)
+        self.used = [int(c) for c in self.contexts] if way & 4 and self.context_count > 1 else [0] * n
+        self.classes = self.context_count if way & 4 else 1
+
+    def check(self):
+        t, n, way = self.tokens.count, self.n, self.way
+        refuse_if(way & 3 in (0, 3), "a way that does not exist")
+        refuse_if(way & 3 == 1 and way & 24, "flags of the adaptive way")
+        refuse_if(way & 4 and (self.context_count == 1 or self.context_count * t > 512 + 2 * n), "contexts")
+        refuse_if(way & 8 and t < 4 or way & 16 and n <= 256, "a flag that changes nothing")
+        refuse_if(way & 96 and self.alphabet <= 512, "tokens of a small alphabet")
+        refuse_if(way & 128 and n >> 16 == 0, "one lane where there is one anyway")
+        refuse_if(way & 3 == 2 and n > (1 << 26) // t, "more than an adaptive model may take")
+
+    @staticmethod
+    def raw(value, bits, lane=0):
+        return [(equally_likely((value >> at) % (1 << min(15, bits - at)), min(15, bits - at)), lane)
+                for at in range(0, bits, 15)]
+
+    @staticmethod
+    def read_raw(reader, bits, lane=0):
+        return sum(reader.bits(min(15, bits - at), lane) << at for at in range(0, bits, 15))
+
+    def start_adapting(self):
+        self.own, self.shared = [Following(self.tokens.count) for _ in range(self.classes)], Following(self.tokens.count)
+        self.limit = 256 if self.way & 16 else 4096
+        self.radius, self.weight = 0, 4
+        if self.way & 8:
+            self.radius, self.weight = (self.tokens.count + 10) // 12, 4 + self.tokens.count // 2
+
+    def adaptive_starts(self, context):
+        seen = min(self.own[context].seen, self.limit)
+        mu = (seen << 16) // (seen + self.weight)
+        return starts_of([a * ((1 << 16) - mu) + b * mu >> 16
+                          for a, b in zip(self.shared.borders, self.own[context].borders)])
+
+    def adapt(self, context, token):
+        self.own[context].follow(token, 0, 0, self.limit)
+        self.shared.follow(token, self.radius, 2, self.limit)
+
+    def write(self, symbols, way=0, frequent=None):
+        symbols = [int(symbol) for symbol in symbols]
+        if not symbols or self.alphabet == 1:
+            return b""
+        if way == 0:
+            return b"\0" + pack(np.array(symbols, np.int64), self.bits)
+        self.begin(len(symbols), way, frequent)
+        self.check()
+        out = self.raw(frequent, self.bits) if way & 64 else []
+        cut = [self.tokens.of(symbol) for symbol in symbols]
+        if way & 3 == 1:
+            counts = [[0] * self.tokens.count for _ in range(self.classes)]
+            for context, (token, _, _) in zip(self.used, cut):
+                counts[context][token] += 1
+            out += self.tables(counts)
+            starts = [table_starts(own) if any(own) else None for own in counts]
+        else:
+            self.start_adapting()
+        for i, (context, (token, raw, r)) in enumerate(zip(self.used, cut)):
+            lane = i % self.lanes
+            if way & 3 == 1:
+                out.append((interval(starts[context], token), lane))
+            else:
+                out.append((interval(self.adaptive_starts(context), token), lane))
+                self.adapt(context, token)
+            out += self.raw(raw, r, lane)
+        return bytes([way]) + write_range_coded(out, self.lanes)
+
+    def tables(self, counts):
+        widths, out = Following(33), []
+        for own in filter(any, counts):
+            before = 0
+            for count in own:
+                step = (count.bit_length() - before) % 33
+                out.append((interval(starts_of(widths.borders), step), 0))
+                widths.follow(step, 0, 2, 4096)
+                before = count.bit_length()
+                k, left_out = table_bits(count)
+                out += self.raw((count >> left_out) % (1 << k), k)
+        return out
+
+    def read_tables(self, reader):
+        widths, counts = Following(33), [[0] * self.tokens.count for _ in range(self.classes)]
+        for context in sorted(set(self.used)):
+            before = 0
+            for token in range(self.tokens.count):
+                step = reader.read(token_at(starts_of(widths.borders)))
+                widths.follow(step, 0, 2, 4096)
+                before = (before + step) % 33
+                k, left_out = table_bits(1 << before >> 1)
+                if before:
+                    counts[context][token] = (1 << k | self.read_raw(reader, k)) << left_out
+            refuse_if(not any(counts[context]), "a table without counts")
+        return counts
+
+    def read(self, data, n):
+        if n == 0 or self.alphabet == 1:
+            refuse_if(data, "bytes where there is nothing to say")
+            return np.zeros(n, np.int64)
+        refuse_if(not data, "no way is named")
+        way, data = data[0], data[1:]
+        if way == 0:
+            refuse_if(len(data) != packed_size(n, self.bits), "another number of packed bytes")
+            return unpack(data, n, self.bits)
+        self.begin(n, way, 0)
+        self.check()
+        reader = RangeReader(data, self.lanes)
+        if way & 64:
+            self.tokens.frequent = self.read_raw(reader, self.bits)
+        if way & 3 == 1:
+            counts = self.read_tables(reader)
+            starts = [table_starts(own) if any(own) else None for own in counts]
+        else:
+            self.start_adapting()
+        symbols, seen = [], [[0] * self.tokens.count for _ in range(self.classes)]
+        for i, context in enumerate(self.used):
+            lane = i % self.lanes
+            token = reader.read(token_at(starts[context] if way & 3 == 1 else self.adaptive_starts(context)), lane)
+            if way & 3 == 2:
+                self.adapt(context, token)
+            seen[context][token] += 1
+            symbols.append(self.tokens.symbol(token, self.read_raw(reader, self.tokens.raw_bits(token), lane)))
+            refuse_if(self.tokens.of(symbols[-1])[0] != token, "a frequent symbol by another token than its own")
+        reader.end()
+        refuse_if(way & 64 and self.tokens.frequent not in symbols, "a frequent symbol that does not occur")
+        refuse_if(way & 3 == 1 and [list(map(as_in_table, own)) for own in counts] !=
+                  [list(map(as_in_table, own)) for own in seen], "a table of other symbols")
+        self.found = way, self.tokens.frequent
+        return np.array(symbols, np.int64)
+
+
 # ---- sections (3) ----------------------------------------------------------------------------------------------------
 class Chain:
     def __init__(self, rule, shapes):
@@ -874,6 +1111,8 @@ class Chain:
         kind = QUANTIZERS.get(rule.quantizer.name, FloatFormat)
         self.values, self.quantizer = n, kind(rule.quantizer, len(rule.transforms), n)
         self.bits = (self.quantizer.alphabet - 1).bit_length()
+        self.rans = Rans(self.quantizer.alphabet)
+        self.way = (0, None)   # of `rans`, and its frequent symbol: the writer's choice
 
     def encode(self, keys, x):
         sides = b""
@@ -883,6 +1122,8 @@ class Chain:
             sides += side
             refuse_if(not np.all(np.isfinite(x)), "a transform overflows f32")
         side, symbols = self.quantizer.quantize(keys, x)
+        if self.rule.coder.name == "rans":
+            return sides + side + self.rans.write(symbols, *self.way)
         data = pack(symbols, self.bits)
         if self.rule.coder.name == "zstd":
             data = zstandard.ZstdCompressor(self.rule.coder["level"], write_content_size=False).compress(data)
@@ -896,6 +1137,10 @@ class Chain:
             sides.append(side)
         side, data = self.quantizer.read_side(data)
         size = packed_size(self.values, self.bits)
+        if self.rule.coder.name == "rans":
+            symbols = self.rans.read(data, self.values)
+            refuse_if(np.any(symbols >= self.quantizer.alphabet), "a symbol outside the alphabet")
+            return sides, side, symbols
         if self.rule.coder.name == "zstd":
             refuse_if(data[:4] != b"\x28\xb5\x2f\xfd", "no zstd frame")
             try:

@@ -1,8 +1,10 @@
 """The program against the independent implementation: golden frames, both ways, and freshly made ones.
 
-    golden_test.py PATH/TO/fewbits PATH/TO/golden_library_driver
+    golden_test.py PATH/TO/fewbits PATH/TO/golden_library_driver PATH/TO/golden_symbols_driver
 """
+import functools
 import json
+import operator
 import pathlib
 import subprocess
 import sys
@@ -12,9 +14,10 @@ import unittest
 import numpy as np
 import xxhash
 
-from frame_format import Codec, Refused, read_header, read_partial_sum
+from frame_format import Codec, Rans, Refused, read_header, read_partial_sum
 
 HERE = pathlib.Path(__file__).parent
+SYMBOLS_DRIVER = sys.argv.pop()
 DRIVER = sys.argv.pop()
 PROGRAM = sys.argv.pop()
 CASES = json.loads((HERE / "cases.json").read_text())
@@ -137,7 +140,8 @@ class Golden(unittest.TestCase):
         plans = ["hadamard+quantize:bits=3+zstd", "quantize:bits=2+zstd:level=19", "f32+zstd", "*=bf16+zstd",
                  "mask:keep=0.3+quantize:bits=6,block=50", "hadamard+mask:keep=0.1+quantize:bits=1",
                  "mask:keep=0.7,seed=round+hadamard:seed=client+hadamard+quantize:bits=7+zstd",
-                 "topk:keep=0.05+f32", "topk:keep=0.3+quantize:bits=4"]
+                 "topk:keep=0.05+f32", "topk:keep=0.3+quantize:bits=4", "f32+rans", "hadamard+quantize:bits=3+rans",
+                 "mask:keep=0.4+f16+rans"]
         for plan in plans:
             for size in (1, 5, 513, 3000):
                 with self.subTest(plan=plan, size=size):
@@ -166,8 +170,59 @@ class Golden(unittest.TestCase):
                     ours = codec.expand(codec.decode(frame.read_bytes(), 3), 3, rows).astype(np.float32)
                     self.assertEqual(load(back)[1].tobytes(), ours.tobytes())
 
+    def test_symbols_are_coded_alike(self):
+        """Each way of `rans` and all its flags: the driver's bytes are the other implementation's for the same way."""
+        draw = np.random.default_rng(9)
+        ways = set()
+
+        def gauss(n, alphabet, scale=1.3):
+            return np.clip(np.rint(draw.standard_normal(n) * scale + alphabet // 2), 0, alphabet - 1)
+
+        def floats(n, zeros=0.0):
+            values = draw.standard_normal(n).astype(np.float32)
+            values[draw.random(n) < zeros] = 0
+            return values.view(np.uint32)
+
+        def changing(n):
+            return np.concatenate([gauss(n // 5, 16, 2.0 ** (j - 3)) for j in range(5)])
+
+        def classes(n, count):
+            contexts = draw.integers(0, count, n)
+            return np.clip(np.rint(draw.standard_normal(n) * 2.0 ** (contexts - 3) + 8), 0, 15), contexts
+
+        cases = [(16, 1, gauss(n, 16), None) for n in (1, 5, 40, 700)]
+        cases += [(3, 1, gauss(200, 3, 0.4), None), (2, 1, gauss(300, 2, 0.6), None), (300, 1, gauss(400, 300, 40), None),
+                  (16, 1, np.full(50, 7), None), (1 << 16, 1, floats(600) >> 16, None), (1 << 32, 1, floats(150), None),
+                  (1 << 32, 1, floats(150, 0.5), None), (1 << 32, 1, floats(600, 0.5), None),
+                  (1 << 17, 1, draw.geometric(0.02, 400), None), (1 << 32, 1, draw.geometric(1e-4, 900), None),
+                  (16, 1, changing(2500), None), (16, 6, *classes(500, 6)), (16, 6, *classes(9000, 6)),
+                  (1000, 1, draw.integers(0, 1000, 800), None), (5, 1, draw.integers(0, 5, 0), None), (1, 1, np.zeros(9), None),
+                  (4, 1, gauss(70_000, 4, 0.8), None), (4, 1, draw.random(70_000) < 0.001, None)]
+        for alphabet, count, symbols, contexts in cases:
+            contexts = np.zeros(len(symbols), int) if contexts is None else contexts
+            with self.subTest(alphabet=alphabet, contexts=count, symbols=len(symbols)):
+                paths = [self.folder / name for name in ("in.u32", "contexts.u16", "out.bytes", "back.u32")]
+                paths[0].write_bytes(symbols.astype("<u4").tobytes())
+                paths[1].write_bytes(contexts.astype("<u2").tobytes())
+                call(SYMBOLS_DRIVER, "encode", alphabet, count, paths[0], paths[1], paths[2])
+                data = paths[2].read_bytes()
+                rans = Rans(alphabet, contexts, count)
+                self.assertEqual(rans.read(data, len(symbols)).astype("<u4").tobytes(), paths[0].read_bytes())
+                if data and data[0]:
+                    ways.add(data[0])
+                    self.assertEqual(rans.write(symbols, *rans.found), data)
+                # Another way than the program's choice.
+                for way in (1, 2, 10) if len(symbols) and alphabet > 1 else ():
+                    if way == 10 and alphabet < 4 or len(symbols) > 1000:
+                        continue
+                    paths[2].write_bytes(rans.write(symbols, way))
+                    call(SYMBOLS_DRIVER, "decode", alphabet, count, paths[2], paths[1], paths[3])
+                    self.assertEqual(paths[3].read_bytes(), paths[0].read_bytes())
+        self.assertEqual({way & 3 for way in ways}, {1, 2})
+        self.assertEqual(functools.reduce(operator.or_, ways), 255)
+
     def test_the_reader_refuses_every_truncation(self):
-        for name in ("quantize3", "hadamard_mask", "rules", "f16_half", "zstd_spike"):
+        for name in ("quantize3", "hadamard_mask", "rules", "f16_half", "zstd_spike", "rans_f16", "rans_zero"):
             case = next(c for c in CASES if c["name"] == name)
             codec = Codec(case["plan"], load(HERE / "updates" / case["update"])[0])
             frame = (HERE / "frames" / f"{name}.fb").read_bytes()

@@ -121,6 +121,29 @@ CASES = [  # name, plan, update, seed, round, client
     ("zstd_spike", "quantize:bits=2+zstd", "spike", 2, 3, 4),
     ("zstd_rules", "*.bias=f32+zstd; *=hadamard+quantize:bits=5,block=64+zstd:level=19", "layers", 2, 3, 4),
 ]
+# How `rans` codes, which is the writer's choice: for each rule the way, and the frequent symbol where it has one. First
+# what the program chooses, then what it could.
+WAYS = {"rans_bits1": [(2, None)], "rans_bits4": [(2, None)], "rans_bits8": [(1, None)], "rans_rotated4": [(10, None)],
+        "rans_rotated6": [(1, None)], "rans_fast": [(26, None)], "rans_f32": [(1, None)], "rans_bf16": [(1, None)],
+        "rans_f16": [(42, None)], "rans_zero": [(34, None)], "rans_equal": [(66, 0x3E99999A)],
+        "rans_rules": [(34, None), (26, None)]}
+OTHER_WAYS = {"rans_table4": [(1, None)], "rans_table_f32": [(97, 0)], "rans_adaptive_f32": [(106, 0)],
+              "rans_adaptive_bf16": [(74, 0)], "rans_packed": [(0, None)]}
+RANS = [
+    ("rans_bits1", "quantize:bits=1+rans", "n1000", 6, 5, 4), ("rans_bits4", "quantize:bits=4+rans", "n1000", 6, 5, 4),
+    ("rans_bits8", "quantize:bits=8+rans", "n4097", 6, 5, 4),
+    ("rans_rotated4", "hadamard+quantize:bits=4+rans", "n4097", 6, 5, 4),
+    ("rans_rotated6", "hadamard+quantize:bits=6+rans", "n4097", 6, 5, 4),
+    ("rans_fast", "hadamard+quantize:bits=4+rans", "n1000", 6, 5, 4),
+    ("rans_three", "quantize:bits=3+rans", "three", 6, 5, 4), ("rans_f32", "f32+rans", "n4097", 6, 5, 4),
+    ("rans_bf16", "bf16+rans", "n1000", 6, 5, 4), ("rans_f16", "f16+rans", "half", 6, 5, 4),
+    ("rans_zero", "f32+rans", "zero", 6, 5, 4), ("rans_equal", "f32+rans", "equal", 6, 5, 4),
+    ("rans_none", "f32+rans", "none", 6, 5, 4), ("rans_wide", "f32+rans", "wide", 6, 5, 4),
+    ("rans_rules", "*.bias=f32+rans; *=hadamard+quantize:bits=3+rans", "layers", 6, 5, 4),
+    ("rans_table4", "hadamard+quantize:bits=4+rans", "n1000", 6, 5, 5), ("rans_table_f32", "f32+rans", "spike", 6, 5, 5),
+    ("rans_adaptive_f32", "f32+rans", "spike", 6, 5, 6), ("rans_adaptive_bf16", "bf16+rans", "spike", 6, 5, 6),
+    ("rans_packed", "quantize:bits=1+rans", "n1000", 6, 5, 6),
+]
 FREE_CASES = [  # name, plan, layout, free parameters, seed, round, client
     ("free_lowrank", "train=lowrank:rank=4 | f32", "layers", "free_lowrank", 6, 5, 4),
     ("free_lowrank_sketched", "train=lowrank:rank=4 | <41=f32; *=hadamard+quantize:bits=2", "layers", "free_lowrank",
@@ -183,8 +206,10 @@ def layout_of(arrays):
 
 
 def make_cases(sources):
-    for name, plan, source, seed, round_, client in CASES:
+    for name, plan, source, seed, round_, client in CASES + RANS:
         codec = Codec(plan, layout_of(sources[source]))
+        for chain, way in zip(codec.chains, (WAYS | OTHER_WAYS).get(name, ())):
+            chain.way = way
         update = flat(sources[source])
         case = {"name": name, "plan": plan, "update": file_of(source, sources), "seed": seed, "round": round_,
                 "client": client}
@@ -199,6 +224,8 @@ def make_cases(sources):
         frame = write_frame(name, codec, update, case)
         if free_bytes(codec):
             case["free_bytes"] = free_bytes(codec)
+        if name in OTHER_WAYS:
+            case["free_bytes"] = "another way than the program's choice"
         case["decoded_xxh3"] = digest(codec.expand(codec.decode(frame, seed), seed, round_))
         yield case
 

@@ -108,6 +108,12 @@ SECTIONS = {
         (zstd(floats(1, 2)) + zstd(b""), REFUSED), (zstd(floats(1)) + zstd(floats(2)), REFUSED),
         (b"\x50\x2a\x4d\x18\0\0\0\0" + zstd(floats(1, 2)), REFUSED),
         (zstd(floats(1, 2)) + b"\x50\x2a\x4d\x18\0\0\0\0", REFUSED), (floats(1, 2), REFUSED), (b"", REFUSED)],
+    ("f32+rans", 0): [
+        (b"", READ), (b"\x00", REFUSED)],
+    ("f32+rans", 2): [
+        (b"\x00" + floats(1, 2), READ), (b"\x00" + floats(1, float("inf")), REFUSED), (b"\x00" + floats(1), REFUSED),
+        (b"\x00" + floats(1, 2) + b"\x00", REFUSED), (floats(1, 2), REFUSED), (b"", REFUSED), (b"\x02", REFUSED),
+        *((bytes([way]) + floats(1, 2), REFUSED) for way in (1, 2, 3, 4, 8, 16, 18, 32, 34, 64, 66, 128, 130, 255))],
     ("quantize:bits=4+zstd", 2): [
         (floats(0, 1) + zstd(b"\xf0"), READ), (floats(1, 1) + zstd(b"\x01"), REFUSED), (zstd(b"\xf0"), REFUSED)],
     ("quantize:bits=4+zstd", 3): [
