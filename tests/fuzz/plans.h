@@ -23,6 +23,8 @@ inline const std::vector<Codec>& codecs() {
       made.push_back(Codec::compile(plan, test::net(60)));
     made.push_back(Codec::compile("quantize:bits=2", Layout(0)));
     made.push_back(Codec::compile("quantize:bits=2", 1));
+    for (const char* plan : {"quantize:bits=4+rans", "f32+rans", "mask:keep=0.7+quantize:bits=1+rans", "bf16+rans"})
+      made.push_back(Codec::compile(plan, 300));
     return made;
   }();
   return all;
