@@ -175,7 +175,7 @@ class Dithered final : public Quantizer {
       : n_(input.values), states_(states), kind_(kind_of(states)), code_(states == 1 ? TrellisCode{} : trellis_code(states)),
         correlated_(states == 1 && p.integer("correlated") == 1),
         scale_(make_scale_model(p.choice("scale"), input.values, input.tensors, input.profile)) {
-    const bool profiled = p.choice("scale") == "profile";
+    const bool profiled = profiled_ = p.choice("scale") == "profile";
     if (profiled && input.tensors.empty() && input.values != 0)
       throw Error(Errc::kBadPlan, "scale=profile needs the tensors' own coordinates, which a transform before it has mixed", 0);
     if (p.has("bits")) bits_ = p.number("bits");
@@ -183,7 +183,7 @@ class Dithered final : public Quantizer {
     if (p.has("step")) step_ = p.number("step");
     if (profiled && input.profile != nullptr) {
       fitted_ = true;
-      if (input.profile->common) common_level_ = input.profile->level;
+      common_level_ = input.profile->level;
     }
   }
 
@@ -204,6 +204,31 @@ class Dithered final : public Quantizer {
            (states_ == 1 ? 0 : Workspace::bytes_for<std::byte>(trellis_scratch(states_, n_))) + 4 * kMaxRansLanes +
            Pilot::workspace_bytes(samples_of(n_)) + 3 * Workspace::bytes_for<double>(2 * kMaxClass + 1) +
            Workspace::bytes_for<std::uint32_t>(trellis_streams(n_)) + 64 * 16;
+  }
+
+  bool learns() const noexcept override { return profiled_; }
+
+  // The wish for an update that is normal with the profile's scales.
+  std::optional<std::int32_t> common_level(const StageContext& context) const override {
+    if (!fitted_ || step_) return std::nullopt;
+    Workspace& workspace = *context.workspace;
+    const Workspace::Scope scope(workspace);
+    const auto classes = workspace.take<std::int16_t>(n_);
+    const auto x = workspace.take<float>(n_);
+    ByteReader none({});
+    scale_->classes(workspace, none, classes);
+    RandomReader random(context.key(false, Purpose::kPilot));
+    for (std::size_t i = 0; i < n_; ++i) {
+      double sum = -6;   // of twelve uniform numbers: variance 1
+      for (int j = 0; j < 12; ++j) sum += random.next() * 0x1p-32;
+      x[i] = static_cast<float>(sum * power32(kLevelsPerClass * classes[i]));
+    }
+    const ClassRange range = range_of(classes);
+    Settings settings;
+    settings.spread = settings.gain = 0;
+    choose_level(workspace, pilot(context, x, classes), measure(workspace, x, classes, range), range, context.bytes_before,
+                 settings);
+    return settings.level;
   }
 
   void quantize(const StageContext& context, std::span<const float> x, std::span<std::int32_t> symbols,
@@ -650,11 +675,8 @@ class Dithered final : public Quantizer {
 
     // Does the profile serve this update at all?
     const double with_profile = error_of(energies, range, settings);
-    const auto saved = classes;
     Settings flat;
     flat.flat = true;
-    for (const std::int16_t c : saved)
-      if (c == kZeroClass) return settings;
     const ClassRange none{0, 0};
     double total[1] = {energies.total};
     double count[1] = {static_cast<double>(n_)};
@@ -748,6 +770,7 @@ class Dithered final : public Quantizer {
   std::optional<double> bits_;
   std::optional<double> nmse_;
   std::optional<double> step_;
+  bool profiled_ = false;                   // scale=profile
   bool fitted_ = false;                     // a profile gives the classes
   std::optional<std::int32_t> common_level_;   // and the step
 };

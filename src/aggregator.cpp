@@ -6,6 +6,7 @@
 
 #include "codec_impl.h"
 #include "kernels/hash.h"
+#include "profile_state.h"
 #include "unpack.h"
 
 namespace fewbits {
@@ -30,6 +31,8 @@ struct Aggregator::State {
   RoundContext context;
   Limits limits;
   std::vector<double> sum;
+  std::vector<double> energies;       // of rows and columns, where they are learned
+  std::vector<double> coordinates;    // scratch: energies of one frame
   double weight = 0;
   std::unordered_set<std::uint64_t> clients;
   Workspace workspace;
@@ -40,12 +43,18 @@ struct Aggregator::State {
 };
 
 Aggregator::Aggregator(Codec codec, const RoundContext& context, const Limits& limits)
-    : state_(new State{std::move(codec), context, limits, {}, 0, {}, {}, {}}) {
+    : state_(new State{std::move(codec), context, limits, {}, {}, {}, 0, {}, {}, {}}) {
   if (context.round > kMaxRound)
     throw Error(Errc::kBadArgument, "round " + std::to_string(context.round) + " is over " + std::to_string(kMaxRound));
   check_positive(limits.max_abs, kMaxLimit, "the limit of magnitudes");
   check_positive(limits.max_weight, kMaxLimit, "the limit of weights");
   state_->sum.resize(state_->impl().sum_size());
+  if (state_->impl().learns()) {
+    std::size_t count = 0;
+    for (const Tensor& tensor : state_->codec.layout().tensors()) count += energy_count(tensor);
+    state_->energies.resize(count);
+    state_->coordinates.resize(state_->codec.elements());
+  }
 }
 Aggregator::~Aggregator() = default;
 Aggregator::Aggregator(Aggregator&&) noexcept = default;
@@ -72,6 +81,11 @@ void Aggregator::add(std::span<const std::byte> frame, const Contribution& from)
   if (!s.clients.insert(from.client).second)
     throw Error(Errc::kDuplicateClient, "client " + std::to_string(from.client) + " is in the sum already");
   s.unpacked.accumulate(s.impl(), s.workspace, from.weight, s.sum);
+  if (!s.energies.empty()) {
+    std::ranges::fill(s.coordinates, 0.0);
+    s.unpacked.add_energies(s.impl(), s.workspace, from.weight, s.coordinates);
+    fold_energies(s.codec.layout(), s.coordinates, s.energies);
+  }
   s.weight += from.weight;
 }
 
@@ -91,11 +105,13 @@ void Aggregator::merge(const Aggregator& other) {
       throw Error(Errc::kDuplicateClient, "client " + std::to_string(client) + " is in both partial sums");
   s.clients.swap(clients);
   for (std::size_t i = 0; i < s.sum.size(); ++i) s.sum[i] += o.sum[i];
+  for (std::size_t i = 0; i < s.energies.size(); ++i) s.energies[i] += o.energies[i];
   s.weight += o.weight;
 }
 
 std::size_t Aggregator::clients() const noexcept { return state_->clients.size(); }
 double Aggregator::total_weight() const noexcept { return state_->weight; }
+std::span<const double> Aggregator::energies() const noexcept { return state_->energies; }
 const Codec& Aggregator::codec() const noexcept { return state_->codec; }
 const RoundContext& Aggregator::context() const noexcept { return state_->context; }
 
@@ -127,6 +143,7 @@ std::vector<std::byte> Aggregator::serialize() const {
   for (std::size_t i = 0; i < clients.size(); ++i)
     writer.varint(i == 0 ? clients[0] : clients[i] - clients[i - 1] - 1);
   for (const double value : s.sum) writer.f64(value);
+  for (const double value : s.energies) writer.f64(value);
   writer.u64(kernels::hash64(writer.written(), 0));
   return bytes;
 }
@@ -167,16 +184,21 @@ Aggregator Aggregator::restore(Codec codec, const RoundContext& context, std::sp
   const bool weighed = s.weight > 0 && s.weight <= limits.max_weight * static_cast<double>(count);
   if (count == 0 ? s.weight != 0 : !weighed)
     reader.malformed("a weight of " + std::to_string(s.weight) + " for " + std::to_string(count) + " clients");
-  if (reader.remaining() != s.sum.size() * sizeof(double) + kHashBytes)
-    throw Error(reader.remaining() < s.sum.size() * sizeof(double) + kHashBytes ? Errc::kTruncated : Errc::kTrailingBytes,
-                "the partial sum has " + std::to_string(reader.remaining()) + " bytes of sums, " +
-                    std::to_string(s.sum.size() * sizeof(double) + kHashBytes) + " are due", reader.offset());
+  const std::size_t due = (s.sum.size() + s.energies.size()) * sizeof(double) + kHashBytes;
+  if (reader.remaining() != due)
+    throw Error(reader.remaining() < due ? Errc::kTruncated : Errc::kTrailingBytes,
+                "the partial sum has " + std::to_string(reader.remaining()) + " bytes of sums, " + std::to_string(due) +
+                    " are due", reader.offset());
   // A sum of honest frames has a mean that is a float32.
   const double most = s.weight * static_cast<double>(std::numeric_limits<float>::max());
   for (double& value : s.sum) {
     value = reader.f64();
     if (!(std::abs(value) <= most))
       throw Error(Errc::kTooLarge, "a sum of " + std::to_string(value) + " is beyond float32", reader.offset());
+  }
+  for (double& value : s.energies) {
+    value = reader.f64();
+    if (!std::isfinite(value)) reader.malformed("an energy is not finite");
   }
   return restored;
 }

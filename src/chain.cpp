@@ -16,13 +16,13 @@ std::size_t elements_of(std::span<const Tensor> tensors) {
 
 }  // namespace
 
-Chain::Chain(const Plan::Rule& rule, std::uint32_t group, std::span<const Tensor> tensors)
+Chain::Chain(const Plan::Rule& rule, std::uint32_t group, std::span<const Tensor> tensors, const ProfileScales* profile)
     : group_(group), elements_(elements_of(tensors)), values_(elements_), sum_size_(elements_), shared_(0) {
   InputTraits input{elements_, std::nullopt, false};
   std::size_t stage_bytes = 0;    // the most that one stage takes
   std::size_t vector_bytes = 0;   // of what lies between the stages, at 8 bytes a value
   for (const auto& stage : rule.transforms) {
-    auto transform = stage.descriptor->make_transform(stage.parameters, {values_, tensors});
+    auto transform = stage.descriptor->make_transform(stage.parameters, {values_, tensors, profile});
     if (!transform->keeps_tensors()) tensors = {};
     input = transform->output_traits(input);
     values_ = transform->outputs();
@@ -44,7 +44,8 @@ Chain::Chain(const Plan::Rule& rule, std::uint32_t group, std::span<const Tensor
   }
   no_sides_.resize(shared_);
   if (!linear_) vector_bytes += Workspace::bytes_for<double>(sum_size_);
-  quantizer_ = rule.quantizer.descriptor->make_quantizer(rule.quantizer.parameters, {values_, tensors});
+  quantizer_ = rule.quantizer.descriptor->make_quantizer(rule.quantizer.parameters,
+                                                         {values_, tensors, tensors.empty() ? nullptr : profile});
   coder_ = rule.coder.descriptor->make_coder(rule.coder.parameters);
   check_stages_fit(rule, input);
   max_bytes_ += quantizer_->max_side_bytes() + coder_->max_bytes(values_, *quantizer_);
@@ -175,6 +176,18 @@ void Chain::accumulate(const Context& keys, Workspace& workspace, const Unpacked
   std::ranges::fill(back, 0.0);
   inverse(keys, workspace, section.sides, shared_, count, values, back);
   for (std::size_t i = 0; i < back.size(); ++i) sum[i] += weight * back[i];
+}
+
+bool Chain::add_energies(const Context& keys, Workspace& workspace, const Unpacked& section, double weight,
+                         std::span<double> energies) const noexcept {
+  return quantizer_->add_energies(context(keys, transforms_.size(), workspace), section.sides.back(), section.symbols, weight,
+                                  energies);
+}
+
+std::optional<std::int32_t> Chain::common_level(Workspace& workspace, std::size_t bytes_before) const {
+  StageContext own = context({}, transforms_.size(), workspace);
+  own.bytes_before = bytes_before;
+  return quantizer_->common_level(own);
 }
 
 void Chain::finish(const Context& keys, Workspace& workspace, std::span<double> sum, std::span<double> x) const noexcept {

@@ -13,7 +13,7 @@ namespace fewbits {
 class Chain {
  public:
   // `tensors` are the rule's, in the order of their coordinates. Throws kBadPlan where the stages cannot work together.
-  Chain(const Plan::Rule& rule, std::uint32_t group, std::span<const Tensor> tensors);
+  Chain(const Plan::Rule& rule, std::uint32_t group, std::span<const Tensor> tensors, const ProfileScales* profile);
 
   std::size_t elements() const noexcept { return elements_; }
   std::size_t values() const noexcept { return values_; }         // behind all transforms
@@ -50,6 +50,13 @@ class Chain {
   // sum (shape [sum_size]) += weight × the section, in the domain behind the shared transforms.
   void accumulate(const Context& keys, Workspace& workspace, const Unpacked& section, double weight,
                   std::span<double> sum) const noexcept;
+
+  // The quantizer codes the update's own coordinates by a profile, so that frames tell of their energies.
+  bool learns() const noexcept { return quantizer_->learns(); }
+  // energies (shape [elements]) += weight × estimates of the coordinates' squares. False where the section tells nothing.
+  bool add_energies(const Context& keys, Workspace& workspace, const Unpacked& section, double weight,
+                    std::span<double> energies) const noexcept;
+  std::optional<std::int32_t> common_level(Workspace& workspace, std::size_t bytes_before) const;
 
   // x (shape [elements]) += the shared transforms' way back from `sum`, which is used up.
   void finish(const Context& keys, Workspace& workspace, std::span<double> sum, std::span<double> x) const noexcept;

@@ -7,6 +7,7 @@
 #include "frame.h"
 #include "kernels/hash.h"
 #include "kernels/kernels.h"
+#include "profile_state.h"
 #include "saved_state.h"
 #include "unpack.h"
 
@@ -19,14 +20,16 @@ std::unique_ptr<Family> make_family(const Plan& plan, const Layout& layout) {
 
 }  // namespace
 
-Codec::Impl::Impl(std::string_view plan, Layout layout)
+Codec::Impl::Impl(std::string_view plan, Layout layout, const Profile* profile)
     : plan_(Plan::parse(plan)), text_(plan_.text()), layout_(std::move(layout)), family_(make_family(plan_, layout_)) {
+  if (profile != nullptr && profile->is_flat()) profile = nullptr;
   const std::string format = plan_.format_text() + "\n" + layout_.text();
   fingerprint_ = kernels::hash64(std::as_bytes(std::span(format)), 0);
-  make_groups();
+  if (profile != nullptr) fingerprint_ = kernels::hash64(profile->bytes(), fingerprint_);
+  make_groups(profile);
 }
 
-void Codec::Impl::make_groups() {
+void Codec::Impl::make_groups(const Profile* profile) {
   const Layout& layout = coded_layout();
   const auto tensors = layout.tensors();
   std::vector<std::size_t> rule_of(tensors.size());
@@ -43,6 +46,8 @@ void Codec::Impl::make_groups() {
   for (std::size_t rule = 0; rule < plan_.rules.size(); ++rule) {
     std::vector<Group::Range> ranges;
     std::vector<Tensor> chosen;
+    ProfileScales scales;
+    if (profile != nullptr && rule < profile->state().levels.size()) scales.level = profile->state().levels[rule];
     for (std::size_t t = 0; t < tensors.size(); ++t) {
       const std::size_t length = tensors[t].elements();
       if (rule_of[t] != rule || length == 0) continue;
@@ -52,11 +57,14 @@ void Codec::Impl::make_groups() {
       else
         ranges.push_back({offset, length});
       chosen.push_back(tensors[t]);
+      if (profile != nullptr) scales.tensors.push_back(profile->state().tensors[t]);
     }
     if (chosen.empty()) continue;
     groups_.push_back({rule, chosen.size(), std::move(ranges),
-                       Chain(plan_.rules[rule], static_cast<std::uint32_t>(rule), chosen), sum_size_});
+                       Chain(plan_.rules[rule], static_cast<std::uint32_t>(rule), chosen,
+                             profile == nullptr ? nullptr : &scales), sum_size_});
     const Chain& chain = groups_.back().chain;
+    learns_ = learns_ || (chain.learns() && !family_);
     sum_size_ += chain.sum_size();
     symbols_ += chain.values();
     gathered = std::max(gathered, chain.elements());
@@ -147,7 +155,14 @@ void Codec::Impl::finish(const Context& keys, Workspace& workspace, std::span<do
 Codec::Codec(std::shared_ptr<const Impl> impl) noexcept : impl_(std::move(impl)) {}
 
 Codec Codec::compile(std::string_view plan, Layout layout) {
-  return Codec(std::make_shared<const Impl>(plan, std::move(layout)));
+  return Codec(std::make_shared<const Impl>(plan, std::move(layout), nullptr));
+}
+
+Codec Codec::with_profile(const Profile& profile) const {
+  if (structured()) throw Error(Errc::kBadArgument, "a structured plan sends free parameters, which have no profile");
+  if (profile.state().layout.text() != layout().text())
+    throw Error(Errc::kBadArgument, "the profile is that of another layout: names and shapes of the tensors differ");
+  return Codec(std::make_shared<const Impl>(plan(), layout(), &profile));
 }
 
 const std::string& Codec::plan() const noexcept { return impl_->text(); }

@@ -14,7 +14,8 @@ namespace fewbits {
 // A compiled plan. Constant after construction.
 class Codec::Impl {
  public:
-  Impl(std::string_view plan, Layout layout);
+  // Throws kBadPlan; kBadArgument for a profile of another layout. A flat profile is none.
+  Impl(std::string_view plan, Layout layout, const Profile* profile);
 
   // The tensors that one rule chose, one after the other.
   struct Group {
@@ -36,6 +37,7 @@ class Codec::Impl {
   const Family* family() const noexcept { return family_.get(); }
   std::span<const Group> groups() const noexcept { return groups_; }
   std::uint64_t fingerprint() const noexcept { return fingerprint_; }
+  bool learns() const noexcept { return learns_; }   // frames tell of energies
   std::size_t sum_size() const noexcept { return sum_size_; }
   std::size_t symbols() const noexcept { return symbols_; }                   // of all groups
   std::size_t workspace_bytes() const noexcept { return workspace_bytes_; }   // of encoding, and of decoding
@@ -56,7 +58,7 @@ class Codec::Impl {
   void finish(const Context& keys, Workspace& workspace, std::span<double> sum, std::span<float> update) const;
 
  private:
-  void make_groups();
+  void make_groups(const Profile* profile);
 
   Plan plan_;
   std::string text_;
@@ -64,6 +66,7 @@ class Codec::Impl {
   std::unique_ptr<Family> family_;
   std::vector<Group> groups_;
   std::uint64_t fingerprint_ = 0;
+  bool learns_ = false;
   std::size_t sum_size_ = 0;
   std::size_t symbols_ = 0;
   std::size_t workspace_bytes_ = 0;

@@ -18,6 +18,8 @@ inline constexpr std::uint8_t kSeveralSections = 0x01;
 
 // Magic, version, two bytes of flags, fingerprint, round, client, checksum.
 inline constexpr std::size_t kMaxHeaderBytes = 4 + 8 + varint_bytes(kMaxRound) + kMaxVarintBytes + 4;
+// Of a client below 2^14 in a round below 2^14.
+inline constexpr std::size_t kTypicalHeaderBytes = 20;
 static_assert(kMaxHeaderBytes == 30);
 
 // Writes a frame into a vector: the header, then sections, then `seal`.

@@ -14,10 +14,6 @@ constexpr std::size_t kBlockOfVectors = 256;
 // and steps should not be smaller than the error of the rest by more than this (12 octaves).
 constexpr int kDepth = 48;
 
-// Half-octaves of an energy, which are quarter-octaves of the standard deviation.
-std::int16_t class_of(double energy) noexcept {
-  return energy == 0 ? kZeroClass : static_cast<std::int16_t>(nearest_log2(energy, 2));
-}
 double energy_of(int c) noexcept { return power32(16 * c); }
 
 // ---- classes as bytes ------------------------------------------------------------------------------------------------
@@ -386,6 +382,42 @@ class Measured final : public ScaleModel {
 };
 
 }  // namespace
+
+// Half-octaves of an energy, which are quarter-octaves of the standard deviation.
+std::int16_t class_of(double energy) noexcept {
+  return energy == 0 ? kZeroClass : static_cast<std::int16_t>(nearest_log2(energy, 2));
+}
+
+void write_scales(std::span<const TensorScales> scales, ByteWriter& out) {
+  std::size_t values = 0;
+  for (const TensorScales& tensor : scales) values += tensor.rows.size() + tensor.columns.size();
+  Workspace workspace;
+  workspace.reserve(RunWriter::workspace_bytes(values, 2 * scales.size()));
+  RunWriter writer(workspace, values, 2 * scales.size());
+  for (const TensorScales& tensor : scales) {
+    writer.run(tensor.rows);
+    writer.run(tensor.columns);
+  }
+  writer.finish(out);
+}
+
+std::vector<TensorScales> read_scales(std::span<const Tensor> tensors, ByteReader& in) {
+  RunReader reader(run_bytes(in));
+  std::vector<TensorScales> scales;
+  for (const Tensor& tensor : tensors) {
+    const MatrixShape shape = matrix_shape(tensor);
+    TensorScales own{std::vector<std::int16_t>(shape.rows), std::vector<std::int16_t>(shape.rows > 1 ? shape.columns : 1)};
+    reader.run(own.rows);
+    reader.run(own.columns);
+    scales.push_back(std::move(own));
+  }
+  bool small = true;
+  for (const TensorScales& tensor : scales)
+    for (const auto* side : {&tensor.rows, &tensor.columns})
+      small = small && std::ranges::all_of(*side, [](std::int16_t c) { return std::abs(c) <= kMaxClass / 2; });
+  if (!reader.ok() || !small) fail(in);
+  return scales;
+}
 
 MatrixShape matrix_shape(const Tensor& tensor) noexcept {
   const std::size_t elements = tensor.elements();

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -22,15 +23,12 @@ inline constexpr int kMaxClass = 1200;                  // in magnitude
 struct TensorScales {
   std::vector<std::int16_t> rows;
   std::vector<std::int16_t> columns;
-
-  bool operator==(const TensorScales&) const = default;
 };
 
-// What a server has learned, ready for a codec: the scales of each tensor, and the level of a common step, if any.
+// What a server has learned, ready for the tensors of one rule: their scales, and the level of a common step, if any.
 struct ProfileScales {
   std::vector<TensorScales> tensors;
-  bool common = false;
-  std::int32_t level = 0;   // of the common step, as in a frame, but absolute
+  std::optional<std::int32_t> level;
 };
 
 struct MatrixShape {
@@ -39,6 +37,14 @@ struct MatrixShape {
 };
 // First axis × the rest; a vector, or what has one row or column, is a single row.
 MatrixShape matrix_shape(const Tensor& tensor) noexcept;
+
+// The class of an energy (of a mean square); kZeroClass for 0.
+std::int16_t class_of(double energy) noexcept;
+
+// Scales as bytes, by the same adaptive code that frames use. `read_scales` gives scales of the shapes of `tensors`, and
+// throws kMalformed for bytes that `write_scales` cannot have written.
+void write_scales(std::span<const TensorScales> scales, ByteWriter& out);
+std::vector<TensorScales> read_scales(std::span<const Tensor> tensors, ByteReader& in);
 
 class ScaleModel {
  public:

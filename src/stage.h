@@ -174,6 +174,11 @@ class Quantizer : public Stage {
   virtual void accumulate(const StageContext& context, std::span<const std::byte> side,
                           std::span<const std::int32_t> symbols, double weight, std::span<double> sum) const noexcept = 0;
 
+  // Its scales are those of a profile, which learns from the energies of its frames.
+  virtual bool learns() const noexcept { return false; }
+  // Of a quantizer with a profile: the level of a step for all clients (scale.h) at which frames are as its plan wishes.
+  virtual std::optional<std::int32_t> common_level(const StageContext&) const { return std::nullopt; }
+
   // energies[i] += weight × an unbiased estimate of the square of value i, for quantizers that know the variance of their
   // error. False where none is known.
   virtual bool add_energies(const StageContext&, std::span<const std::byte> /*side*/,

@@ -52,4 +52,21 @@ void UnpackedFrame::accumulate(const Codec::Impl& codec, Workspace& workspace, d
   }
 }
 
+void UnpackedFrame::add_energies(const Codec::Impl& codec, Workspace& workspace, double weight,
+                                 std::span<double> energies) const noexcept {
+  for (std::size_t g = 0; g < sections.size(); ++g) {
+    const auto& group = codec.groups()[g];
+    if (!group.chain.learns()) continue;
+    const Workspace::Scope scope(workspace);
+    const auto own = workspace.take<double>(group.chain.elements());
+    std::ranges::fill(own, 0.0);
+    group.chain.add_energies(keys, workspace, sections[g], weight, own);
+    std::span<const double> rest = own;
+    for (const auto& [offset, length] : group.ranges) {
+      for (std::size_t i = 0; i < length; ++i) energies[offset + i] += rest[i];
+      rest = rest.subspan(length);
+    }
+  }
+}
+
 }  // namespace fewbits

@@ -20,6 +20,10 @@ struct UnpackedFrame {
 
   // sum (shape [codec.sum_size()]) += weight × the frame.
   void accumulate(const Codec::Impl& codec, Workspace& workspace, double weight, std::span<double> sum) const noexcept;
+
+  // energies (shape [codec.layout().elements()]) += weight × estimates of the squares of the frame's coordinates, for those
+  // whose section tells of them.
+  void add_energies(const Codec::Impl& codec, Workspace& workspace, double weight, std::span<double> energies) const noexcept;
 };
 
 // What a receiver knows of a frame before it looks.

@@ -53,6 +53,10 @@ class FEWBITS_API Aggregator {
   const Codec& codec() const noexcept;
   const RoundContext& context() const noexcept;
 
+  // Weighted sums of the energies of each tensor's rows, then its columns (of a vector: of all), estimated from the frames
+  // for ProfileLearner; empty unless a stage of the plan has scale=profile.
+  std::span<const double> energies() const noexcept;
+
   // Weighted mean of the updates (shape [codec.elements()]). Throws kEmpty before the first client.
   std::vector<float> mean() const;
 

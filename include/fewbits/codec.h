@@ -40,12 +40,18 @@ struct RunContext {
   Cohort cohort = {};
 };
 
+class Profile;
+
 // A plan compiled for a layout. Immutable, cheap to copy, safe to share between threads, clients and server.
 class FEWBITS_API Codec {
  public:
   // Throws kBadPlan with the position in `plan` and what would be right.
   // Grammar and stages: docs/codecs.md.
   static Codec compile(std::string_view plan, Layout layout);
+
+  // The same plan and layout with the scales that a server has learned (profile.h), for stages with scale=profile. Frames
+  // of codecs with another profile are refused. Throws kBadArgument for the profile of another layout.
+  Codec with_profile(const Profile& profile) const;
 
   // The canonical text: every parameter spelled out, equal for plans that mean the same.
   const std::string& plan() const noexcept;
@@ -56,7 +62,7 @@ class FEWBITS_API Codec {
   std::size_t elements() const noexcept;
   bool structured() const noexcept;
 
-  // Hash of plan and layout that every frame carries.
+  // Hash of plan, layout and profile that every frame carries.
   std::uint64_t fingerprint() const noexcept;
 
   // Frames are never longer.
