@@ -168,6 +168,7 @@ Codec Codec::with_profile(const Profile& profile) const {
 const std::string& Codec::plan() const noexcept { return impl_->text(); }
 const Layout& Codec::layout() const noexcept { return impl_->layout(); }
 std::size_t Codec::elements() const noexcept { return impl_->coded_layout().elements(); }
+bool Codec::takes_profile() const noexcept { return impl_->learns(); }
 bool Codec::structured() const noexcept { return impl_->family() != nullptr; }
 std::uint64_t Codec::fingerprint() const noexcept { return impl_->fingerprint(); }
 std::size_t Codec::max_frame_size() const noexcept { return impl_->max_frame_size(); }
@@ -232,6 +233,7 @@ Encoder::Encoder(Codec codec) : state_(new State{std::move(codec), {}, {}, {}}) 
   state_->workspace.reserve(state_->codec.impl().workspace_bytes());
   state_->frame.reserve(state_->codec.max_frame_size());
 }
+const Codec& Encoder::codec() const noexcept { return state_->codec; }
 Encoder::~Encoder() = default;
 Encoder::Encoder(Encoder&&) noexcept = default;
 Encoder& Encoder::operator=(Encoder&&) noexcept = default;

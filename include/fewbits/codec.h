@@ -52,6 +52,7 @@ class FEWBITS_API Codec {
   // The same plan and layout with the scales that a server has learned (profile.h), for stages with scale=profile. Frames
   // of codecs with another profile are refused. Throws kBadArgument for the profile of another layout.
   Codec with_profile(const Profile& profile) const;
+  bool takes_profile() const noexcept;   // some stage has scale=profile
 
   // The canonical text: every parameter spelled out, equal for plans that mean the same.
   const std::string& plan() const noexcept;
@@ -93,6 +94,8 @@ class FEWBITS_API Encoder {
   ~Encoder();
   Encoder(Encoder&&) noexcept;
   Encoder& operator=(Encoder&&) noexcept;
+
+  const Codec& codec() const noexcept;
 
   // As Codec::encode; the bytes stay valid until the next call.
   std::span<const std::byte> encode(std::span<const float> update, const Context& context);

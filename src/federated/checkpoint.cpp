@@ -11,7 +11,7 @@
 namespace fewbits::federated {
 namespace {
 
-constexpr std::string_view kMagic = "fewbits checkpoint 2\n";
+constexpr std::string_view kMagic = "fewbits checkpoint 3\n";
 
 template <typename T>
 void put(std::vector<std::byte>& bytes, const T* values, std::size_t count) {
@@ -59,7 +59,7 @@ std::vector<std::byte> Checkpoint::to_bytes() const {
       stopped.size(),  parameters.size(),
       velocity.size(), static_cast<std::uint64_t>(states.feedback),
       states.clients.size()};
-  std::size_t state_bytes = states.server.size() + 8;
+  std::size_t state_bytes = states.server.size() + profile.size() + 16;
   for (const auto& [client, state] : states.clients) state_bytes += state.size() + 12;
   bytes.reserve(kMagic.size() + sizeof numbers + stopped.size() + 4 * (parameters.size() + velocity.size()) + state_bytes +
                 4);
@@ -73,6 +73,7 @@ std::vector<std::byte> Checkpoint::to_bytes() const {
     put_state(bytes, state);
   }
   put_state(bytes, states.server);
+  put_state(bytes, profile);
   const std::uint32_t checksum = crc(bytes);
   put(bytes, &checksum, 1);
   return bytes;
@@ -108,6 +109,7 @@ Checkpoint Checkpoint::from_bytes(std::span<const std::byte> bytes) {
     if (!saved.states.clients.emplace(client, take_state(bytes)).second) damaged();
   }
   saved.states.server = take_state(bytes);
+  saved.profile = take_state(bytes);
   if (!bytes.empty()) damaged();
   return saved;
 }

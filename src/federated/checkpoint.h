@@ -22,6 +22,7 @@ struct Checkpoint {
   std::vector<float> parameters;
   std::vector<float> velocity;
   ClientStates::Saved states;
+  std::vector<std::byte> profile;   // what the server has learned; empty for most plans
 
   std::vector<std::byte> to_bytes() const;
   static Checkpoint from_bytes(std::span<const std::byte> bytes);  // throws kBadArgument when they are damaged

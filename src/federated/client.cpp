@@ -13,22 +13,26 @@ Worker::Worker(const Task& task, const Options& options, const Codec& codec)
       options_(&options),
       model_(task.model()),
       encoder_(codec),
+      fresh_(encoder_.save()),
       features_(task.train.x.size() / task.train.y.size()),
       local_(codec.layout().elements()),
       gradient_(codec.layout().elements()),
       update_(codec.elements()),
       free_gradient_(codec.structured() ? codec.elements() : 0) {}
 
-Reply Worker::train(const Assignment& assignment, std::uint32_t client) {
+Reply Worker::train(const Assignment& assignment, std::uint32_t client, std::uint32_t place) {
   Reply reply;
   Stopwatch watch;
   reply.loss = descend(assignment, client);
   reply.train_seconds = watch.lap();
-  const Context context{.seed = options_->seed, .round = assignment.round, .client = client};
+  const Context context{.seed = options_->seed,
+                        .round = assignment.round,
+                        .client = client,
+                        .cohort = {.index = place, .size = assignment.cohort_size}};
   if (assignment.states != nullptr) {
     reply.frame = assignment.states->encode(update_, context);
   } else {
-    const std::span<const std::byte> frame = encoder_.encode(update_, context);
+    const std::span<const std::byte> frame = encode(*assignment.codec, context);
     reply.frame.assign(frame.begin(), frame.end());
   }
   reply.encode_seconds = watch.lap();
@@ -36,6 +40,16 @@ Reply Worker::train(const Assignment& assignment, std::uint32_t client) {
     (*assignment.see)({.round = assignment.round, .client = client, .values = update_});
   }
   return reply;
+}
+
+std::span<const std::byte> Worker::encode(const Codec& codec, const Context& context) {
+  if (encoder_.codec().fingerprint() != codec.fingerprint()) {
+    encoder_ = Encoder(codec);
+    fresh_ = encoder_.save();
+  } else if (encoder_.save() != fresh_) {
+    encoder_.restore(fresh_);
+  }
+  return encoder_.encode(update_, context);
 }
 
 double Worker::descend(const Assignment& assignment, std::uint32_t client) {

@@ -17,6 +17,8 @@ namespace fewbits::federated {
 // What every client of a round is told.
 struct Assignment {
   std::uint32_t round = 0;
+  const Codec* codec = nullptr;       // of this round
+  std::uint32_t cohort_size = 1;
   double learning_rate = 0;
   std::span<const float> model;
   const Structure* family = nullptr;  // train inside it; null: all parameters
@@ -37,19 +39,22 @@ class Worker {
  public:
   Worker(const Task& task, const Options& options, const Codec& codec);
 
-  // Local SGD of `client` from the round's model, its update encoded. Throws Error when the codec refuses the update.
-  Reply train(const Assignment& assignment, std::uint32_t client);
+  // Local SGD of `client`, which has this place in the cohort, from the round's model, its update encoded. Throws Error
+  // when the codec refuses the update.
+  Reply train(const Assignment& assignment, std::uint32_t client, std::uint32_t place);
 
   Model& model() noexcept { return *model_; }
 
  private:
+  std::span<const std::byte> encode(const Codec& codec, const Context& context);
   double descend(const Assignment& assignment, std::uint32_t client);
   Examples gather(std::span<const std::uint32_t> rows);
 
   const Task* task_;
   const Options* options_;
   std::unique_ptr<Model> model_;
-  Encoder encoder_;
+  Encoder encoder_;                   // of one round after the other
+  std::vector<std::byte> fresh_;      // the encoder when it remembers nothing: clients come and go between threads
   std::size_t features_;
   std::vector<std::uint32_t> order_;
   std::vector<float> batch_x_;

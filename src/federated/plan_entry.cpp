@@ -71,6 +71,7 @@ std::vector<PlanOptionInfo> plan_entry_options() {
       {"lr-decay", "lr-decay=F", "as --lr-decay"},
       {"server-lr", "server-lr=R", "as --server-lr"},
       {"server-momentum", "server-momentum=M", "as --server-momentum"},
+      {"step", "step=profile|private", "with scale=profile: the steps are the profile's, the same for all clients, or each client's own"},
       {"feedback", "feedback=none|ef14|ef21|dgc|diana|reference",
        "what clients remember between frames: the error of biased codecs, or, with diana and reference, shifts of unbiased ones"},
       {"feedback-storage", "feedback-storage=float32|bf16", "how clients keep it (ef14, dgc)"},
@@ -100,6 +101,12 @@ PlanEntry parse_plan_entry(std::string_view text, const PlanOptions& defaults) {
     if (own.has(key)) *value = own.number(key, kLeast, kMost);
   }
   if (own.has("server-momentum")) entry.options.server_momentum = own.number("server-momentum", 0, 1);
+  if (own.has("step")) {
+    const std::string step = own.value("step");
+    if (step != "private" && step != "profile")
+      throw Error(Errc::kBadArgument, "step=" + step + " of plan '" + entry.label + "' is not private or profile");
+    entry.options.private_step = step == "private";
+  }
   read_feedback(own, entry.options);
   return entry;
 }

@@ -11,6 +11,7 @@
 #include "federated/checkpoint.h"
 #include "federated/client.h"
 #include "federated/client_states.h"
+#include "federated/round_codec.h"
 #include "federated/sampling.h"
 #include "federated/stopwatch.h"
 #include "fewbits/aggregator.h"
@@ -92,16 +93,18 @@ struct Trainer::State {
         options((check(the_options, the_plan, the_task.clients.size()), the_options)),
         plan(the_plan),
         model(task.model()),
-        codec(Codec::compile(plan.plan, model->layout())),
-        states(codec, plan, weights_of(task)),
+        codec(Codec::compile(plan.plan, model->layout()), plan.private_step),
+        states(codec.plan(), plan, weights_of(task)),
         arena(options.threads == 0 ? tbb::task_arena::automatic : static_cast<int>(options.threads)),
-        workers([this] { return Worker(task, options, codec); }),
+        workers([this] { return Worker(task, options, codec.plan()); }),
         parameters(model->layout().elements()),
         velocity(plan.server_momentum > 0 ? parameters.size() : 0) {
     // Without it an arena has no more threads than the machine has cores.
     if (options.threads > 0) {
       parallelism.emplace(tbb::global_control::max_allowed_parallelism, options.threads);
     }
+    require(!codec.plan().takes_profile() || !states.active(),
+            "scale=profile does not go with feedback=: what clients remember is of one codec");
     model->initialize(options.seed, parameters);
   }
 
@@ -112,12 +115,13 @@ struct Trainer::State {
     Reply reply;
     std::optional<Error> refusal;
   };
-  std::vector<Outcome> train(const Assignment& assignment, std::span<const std::uint32_t> cohort) {
+  // `first`: the place of its first client in the cohort.
+  std::vector<Outcome> train(const Assignment& assignment, std::span<const std::uint32_t> cohort, std::size_t first) {
     std::vector<Outcome> outcomes(cohort.size());
     arena.execute([&] {
       tbb::parallel_for(std::size_t{0}, cohort.size(), [&](std::size_t i) {
         try {
-          outcomes[i].reply = workers.local().train(assignment, cohort[i]);
+          outcomes[i].reply = workers.local().train(assignment, cohort[i], static_cast<std::uint32_t>(first + i));
         } catch (const Error& error) {
           if (!is_divergence(error)) throw;
           outcomes[i].refusal = error;
@@ -135,7 +139,7 @@ struct Trainer::State {
   const Options options;
   const PlanOptions plan;
   std::unique_ptr<Model> model;
-  const Codec codec;
+  RoundCodec codec;
   ClientStates states;
   std::optional<tbb::global_control> parallelism;
   tbb::task_arena arena;
@@ -158,10 +162,12 @@ std::optional<std::vector<float>> Trainer::State::average(RoundResult& result) {
   std::vector<std::uint32_t> cohort = sample_clients(options, task.clients.size(), result.round);
   std::erase_if(cohort, [&](std::uint32_t client) { return task.clients[client].empty(); });
   std::optional<Structure> family;
-  if (codec.structured()) family.emplace(codec, RoundContext{options.seed, result.round});
+  if (codec.now().structured()) family.emplace(codec.now(), RoundContext{options.seed, result.round});
   const std::vector<std::uint32_t> observed = spread(cohort, observed_clients);
   const Assignment assignment{
       .round = result.round,
+      .codec = &codec.now(),
+      .cohort_size = static_cast<std::uint32_t>(std::max<std::size_t>(cohort.size(), 1)),
       .learning_rate = plan.learning_rate * std::pow(plan.learning_rate_decay, result.round - 1),
       .model = parameters,
       .family = family ? &*family : nullptr,
@@ -169,18 +175,20 @@ std::optional<std::vector<float>> Trainer::State::average(RoundResult& result) {
       .observed = observed,
       .see = &see};
   states.begin_round(cohort);
-  result.download_bytes = cohort.size() * (sizeof(float) * parameters.size() + states.download_bytes());
+  result.download_bytes = cohort.size() * (sizeof(float) * parameters.size() + states.download_bytes() + codec.download_bytes());
 
-  Aggregator sum(codec, {options.seed, result.round});
+  Aggregator sum(codec.now(), {options.seed, result.round, assignment.cohort_size});
   for (std::size_t begin = 0; begin < cohort.size(); begin += kFramesAtOnce) {
     const auto part = std::span(cohort).subspan(begin, std::min(kFramesAtOnce, cohort.size() - begin));
-    const std::vector<Outcome> outcomes = train(assignment, part);
+    const std::vector<Outcome> outcomes = train(assignment, part, begin);
     Stopwatch watch;
     for (std::size_t i = 0; i < part.size(); ++i) {
       const std::size_t examples = task.clients[part[i]].size();
       try {
         if (outcomes[i].refusal) throw *outcomes[i].refusal;
-        sum.add(outcomes[i].reply.frame, {.client = part[i], .weight = static_cast<double>(examples)});
+        sum.add(outcomes[i].reply.frame, {.client = part[i],
+                                           .weight = static_cast<double>(examples),
+                                           .cohort_index = static_cast<std::uint32_t>(begin + i)});
       } catch (const Error& error) {
         if (!is_divergence(error)) throw;
         stop("the update of client " + std::to_string(part[i]) + " was refused: " + error.what());
@@ -203,6 +211,7 @@ std::optional<std::vector<float>> Trainer::State::average(RoundResult& result) {
   std::vector<float> mean;
   try {
     mean = states.finish_round(sum);
+    codec.learn(sum);
   } catch (const Error& error) {
     if (!is_divergence(error)) throw;
     stop(std::string("the mean was refused: ") + error.what());
@@ -286,25 +295,27 @@ void Trainer::observe(std::size_t clients, std::function<void(const ClientUpdate
 std::uint32_t Trainer::round() const noexcept { return state_->round; }
 bool Trainer::done() const noexcept { return state_->round == state_->options.rounds || !state_->stopped.empty(); }
 const std::string& Trainer::stopped() const noexcept { return state_->stopped; }
-const Codec& Trainer::codec() const noexcept { return state_->codec; }
+const Codec& Trainer::codec() const noexcept { return state_->codec.plan(); }
 std::span<const float> Trainer::parameters() const noexcept { return state_->parameters; }
 
 std::vector<std::byte> Trainer::save() const {
   const State& s = *state_;
-  return Checkpoint{.fingerprint = s.codec.fingerprint(), .seed = s.options.seed, .round = s.round, .frames = s.frames,
+  return Checkpoint{.fingerprint = s.codec.plan().fingerprint(), .seed = s.options.seed, .round = s.round, .frames = s.frames,
                     .upload_bytes = s.upload_bytes, .download_bytes = s.download_bytes, .stopped = s.stopped,
-                    .parameters = s.parameters, .velocity = s.velocity, .states = s.states.save()}
+                    .parameters = s.parameters, .velocity = s.velocity, .states = s.states.save(),
+                    .profile = s.codec.save()}
       .to_bytes();
 }
 
 void Trainer::restore(std::span<const std::byte> bytes) {
   State& s = *state_;
   Checkpoint saved = Checkpoint::from_bytes(bytes);
-  require(saved.fingerprint == s.codec.fingerprint() && saved.seed == s.options.seed &&
+  require(saved.fingerprint == s.codec.plan().fingerprint() && saved.seed == s.options.seed &&
               saved.parameters.size() == s.parameters.size() && saved.velocity.size() == s.velocity.size() &&
               saved.round <= s.options.rounds,
           "checkpoint is of another plan, model, seed, momentum or number of rounds");
   s.states.restore(saved.states);
+  s.codec.restore(saved.profile);
   s.round = static_cast<std::uint32_t>(saved.round);
   s.frames = saved.frames;
   s.upload_bytes = saved.upload_bytes;

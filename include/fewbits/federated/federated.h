@@ -58,6 +58,7 @@ struct PlanOptions {
   Feedback feedback = Feedback::kNone;
   FeedbackOptions error_feedback = {};       // of kEf14, kEf21 and kDgc, which decides its method
   ShiftOptions shift = {};                   // of kDiana
+  bool private_step = false;                 // with scale=profile: clients choose steps of their own, not the profile's
 };
 
 // Counts are of the whole run so far; loss and seconds of this round. Seconds are sums over clients, for reports only.
@@ -69,7 +70,7 @@ struct RoundResult {
   std::size_t examples = 0;
   std::uint64_t frames = 0;
   std::uint64_t upload_bytes = 0;            // lengths of the frames
-  std::uint64_t download_bytes = 0;          // 4 a parameter and client; 8 with a reference
+  std::uint64_t download_bytes = 0;          // 4 a parameter and client, 8 with a reference; profiles
   double seconds = 0;                        // of the round, by the clock
   double train_seconds = 0;
   double encode_seconds = 0;
