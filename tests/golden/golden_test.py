@@ -213,7 +213,7 @@ class Golden(unittest.TestCase):
                     self.assertEqual(rans.write(symbols, *rans.found), data)
                 # Another way than the program's choice.
                 for way in (1, 2, 10) if len(symbols) and alphabet > 1 else ():
-                    if way == 10 and alphabet < 4 or len(symbols) > 1000:
+                    if way == 10 and alphabet < 4 or len(symbols) > 300:
                         continue
                     paths[2].write_bytes(rans.write(symbols, way))
                     call(SYMBOLS_DRIVER, "decode", alphabet, count, paths[2], paths[1], paths[3])
