@@ -9,6 +9,7 @@ export PATH := /usr/bin:/bin:$(PATH)
 JOBS ?= $(shell nproc)
 PREFIX ?= /usr/local
 OUT ?= out/demo
+INPUT ?= normal:2^18
 
 .PHONY: help
 help: ## this list
@@ -31,6 +32,12 @@ build: setup ## set up and compile: build/release/fewbits
 demo: build ## federated averaging on Fashion-MNIST, several plans side by side: a table and pictures in out/demo
 	build/release/fewbits train --config demo.toml --out $(OUT) --force
 	.venv/bin/python python/fewbits/plot.py $(OUT)
+
+.PHONY: frontier
+frontier: build ## error against rate of all plans on INPUT (normal:2^18): figures and a picture in out/frontier
+	@mkdir -p out/frontier
+	build/release/fewbits measure --frontier --json $(INPUT) >out/frontier/frontier.json
+	.venv/bin/python python/fewbits/frontier.py out/frontier/frontier.json
 
 .PHONY: test
 test: setup ## all tests: release, sanitizers, fuzzers, installed package
