@@ -4,6 +4,8 @@ It is slow and plain, and shares no code with the library: it writes the golden 
 writes.
 """
 import bisect
+import decimal
+import functools
 import math
 import pathlib
 import re
@@ -17,7 +19,7 @@ F32 = np.float32
 GOLDEN_RATIO = 0x9E3779B97F4A7C15
 MASK64 = (1 << 64) - 1
 MAX_ROUND = (1 << 28) - 1
-SIGNS, SIGNS2, SUBSET, ROUNDING, FAMILY_MASK, FAMILY_FACTOR = 1, 2, 3, 4, 5, 6
+SIGNS, SIGNS2, SUBSET, ROUNDING, FAMILY_MASK, FAMILY_FACTOR, KEEP, DITHER = 1, 2, 3, 4, 5, 6, 7, 8
 STRUCTURE_GROUP = (1 << 32) - 1
 
 
@@ -39,18 +41,23 @@ STAGES = {  # name: (id, kind, {parameter: default})
     "f32": (5, "quantizer", {}),
     "f16": (6, "quantizer", {}),
     "bf16": (7, "quantizer", {}),
+    "dither": (11, "quantizer", {"bits": None, "nmse": None, "step": None, "scale": "separable", "correlated": "0"}),
+    "trellis": (12, "quantizer", {"bits": None, "nmse": None, "step": None, "scale": "separable", "states": "64"}),
     "lloyd": (13, "quantizer", {"bits": None}),
     "qsgd": (14, "quantizer", {"levels": None, "bucket": "0"}),
     "ternary": (15, "quantizer", {}),
     "natural": (16, "quantizer", {}),
     "sign": (17, "quantizer", {}),
     "pack": (8, "coder", {}),
+    "rans": (10, "coder", {}),
     "zstd": (9, "coder", {"level": "3"}),
     "rans": (10, "coder", {}),
     "topk": (18, "transform", {"keep": None}),
 }
-WISHES = {"level", "iterations"}
-INTEGERS = {"rank", "iterations", "bits", "block", "level", "levels", "bucket"}
+WISHES = {("zstd", "level"), ("lowrank", "iterations")} | {(name, key) for name in ("dither", "trellis")
+                                                            for key in ("bits", "nmse")}
+INTEGERS = {"rank", "iterations", "bits", "block", "level", "levels", "bucket", "correlated", "states"}
+DEFAULT_CODERS = dict.fromkeys(("dither", "trellis", "qsgd", "ternary"), "rans")
 
 
 def shortest(value):
@@ -75,7 +82,7 @@ def shortest(value):
     power = point - 1
     mantissa = digits[0] + ("." + digits[1:] if len(digits) > 1 else "")
     scientific = mantissa + f"e{'-' if power < 0 else '+'}{abs(power):02d}"
-    return sign + (fixed if len(fixed) <= len(scientific) else scientific)
+    return sign + (fixed if len(fixed) <= len(scientific) else scientific.replace("+", ""))
 
 
 class Stage:
@@ -87,16 +94,21 @@ class Stage:
         for item in filter(None, given.split(",")):
             key, _, value = item.partition("=")
             values[key] = value
-        self.values = {key: int(float(value)) if key in INTEGERS else value for key, value in values.items()}
-        if "keep" in self.values:
-            self.values["keep"] = float(self.values["keep"])
+        self.values = {}
+        for key, value in values.items():
+            number = value is not None and key in INTEGERS | {"keep", "nmse", "step"}
+            self.values[key] = self.number(key, float(value)) if number else value
+
+    @staticmethod
+    def number(key, value):
+        return int(value) if key in INTEGERS and value == int(value) else value
 
     def __getitem__(self, key):
         return self.values[key]
 
     def format_text(self):
         shown = [f"{key}={shortest(value) if isinstance(value, float) else value}"
-                 for key, value in self.values.items() if key not in WISHES]
+                 for key, value in self.values.items() if (self.name, key) not in WISHES and value is not None]
         return str(self.id) + (":" + ",".join(shown) if shown else "")
 
 
@@ -105,7 +117,7 @@ class Rule:
         self.pattern = pattern
         stages = [Stage(part) for part in chain.split("+")]
         if stages[-1].kind != "coder":
-            stages.append(Stage("pack"))
+            stages.append(Stage(DEFAULT_CODERS.get(stages[-1].name, "pack")))
         *self.transforms, self.quantizer, self.coder = stages
 
     def matches(self, name, size):
@@ -198,8 +210,8 @@ def subset(key, n, k):
 
 
 class Keys:
-    def __init__(self, seed, round_, client, group):
-        self.seed, self.round, self.client, self.group = seed, round_, client, group
+    def __init__(self, seed, round_, client, group, cohort=(0, 1)):
+        self.seed, self.round, self.client, self.group, self.cohort = seed, round_, client, group, cohort
 
     def key(self, stage, purpose, per_client):
         client = self.client if per_client else 0
@@ -815,7 +827,449 @@ class Sign:
         return np.where(symbols == 1, -(weight * scale), weight * scale)
 
 
-QUANTIZERS = {"quantize": Quantize, "lloyd": Lloyd, "qsgd": Qsgd, "ternary": Ternary, "natural": Natural, "sign": Sign}
+# ---- `dither` and `trellis` (6) --------------------------------------------------------------------------------------
+with decimal.localcontext(prec=50):
+    POWERS = [float(decimal.Decimal(2) ** (decimal.Decimal(i) / 32)) for i in range(32)]
+STEP = 1 << 24  # dither and places are in 2^-24 steps
+NONE = -1 << 20  # of a value without a class
+PRIOR = [4, 16, 12, 12, 8, 8, 5, 5, 3, 3, 2, 2] + 12 * [1]
+MOST_CLASS = 1200
+ZERO_CODE, FLAT_CODE, MOST_CODE = 8191, 8190, 8189
+
+
+def power(e):
+    return math.ldexp(POWERS[e % 32], e // 32)
+
+
+def limited(value, least, most):
+    return min(max(value, least), most)
+
+
+def zigzag(v):
+    return 2 * v if v >= 0 else -2 * v - 1
+
+
+def unzigzag(z):
+    return -(z + 1) // 2 if z % 2 else z // 2
+
+
+def class_of(energy):
+    if energy == 0:
+        return NONE
+    f, e = math.frexp(energy)
+    f, e = 2 * f, e - 1
+    return 2 * e + (f * f >= power(16)) + (f * f >= power(48))
+
+
+class Counts:
+    """Of the symbols that classes are sent as."""
+
+    def __init__(self):
+        self.counts = list(PRIOR)
+
+    def interval(self, s):
+        return self.edge(s), self.edge(s + 1) - self.edge(s)
+
+    def edge(self, s):
+        return s + sum(self.counts[:s]) * ((1 << 15) - 24) // sum(self.counts)
+
+    def find(self, slot):
+        s = max(s for s in range(24) if self.edge(s) <= slot)
+        return s, self.interval(s)
+
+    def add(self, s):
+        self.counts[s] += 8
+        if sum(self.counts) >= 1 << 14:
+            self.counts = [(n + 1) // 2 for n in self.counts]
+
+
+def write_runs(runs, heads=()):
+    """heads: base and flag of each run, where they are not those that suit it."""
+    out, counts = [], [Counts(), Counts()]
+
+    def distance(run, base, flag):
+        total, before = 0, base
+        for c in run:
+            total += abs(c - before)
+            before = c if flag else base
+        return total
+
+    for number, run in enumerate(runs):
+        there = [c for c in run if c != NONE]
+        mean = abs(sum(there)) + len(there) // 2
+        base = (mean // len(there)) * (1 if sum(there) >= 0 else -1) if there else 0
+        flag = int(distance(there, base, 1) < distance(there, base, 0))
+        base, flag = heads[number] if heads else (base, flag)
+        out += [equally_likely(base + 2048, 12), equally_likely(flag, 1)]
+        before = base
+        for c in run:
+            z = 0 if c == NONE else zigzag(c - before) + 1
+            out.append(counts[flag].interval(min(z, 23)))
+            counts[flag].add(min(z, 23))
+            if z >= 23:
+                out.append(equally_likely(z - 23, 13))
+            if c != NONE and flag:
+                before = c
+    coded = write_range_coded([(interval, 0) for interval in out])
+    return varint(len(coded)) + coded
+
+
+def read_runs(lengths, data):
+    size, at = read_varint(data, 0)
+    refuse_if(at + size > len(data), "classes are cut off")
+    reader, counts, runs = RangeReader(data[at:at + size]), [Counts(), Counts()], []
+    for length in lengths:
+        before = reader.bits(12) - 2048
+        flag = reader.bits(1)
+        runs.append([])
+        for _ in range(length):
+            z = reader.read(counts[flag].find)
+            counts[flag].add(z)
+            if z == 23:
+                z += reader.bits(13)
+            c = NONE if z == 0 else before + unzigzag(z - 1)
+            refuse_if(z and abs(c) > 2 * MOST_CLASS, "a class that is none")
+            runs[-1].append(c)
+            if z and flag:
+                before = c
+    reader.end()
+    return runs, data[at + size:]
+
+
+@functools.cache
+def distribution(shape):
+    """Entries −1024 … 1024."""
+    spread = (0, 5, 9, 13, 18, 24, 32)[shape]
+    weights = (7109, 17192, 31972, 46288, 52584, 46288, 31972, 17192, 7109)
+    mixed = list(zip(weights, range(-4, 5)))
+    deviation = math.sqrt(sum(w * 2 ** (j * spread / 16) for w, j in mixed) / sum(weights))
+    half = [sum(w * (1 + math.erf(i / 128 * deviation * 2 ** (-j * spread / 32) / math.sqrt(2))) / 2 for w, j in mixed)
+            for i in range(1024)]
+    above = [math.floor(total / sum(weights) * 2 ** 20 + 0.5) for total in half] + [1 << 20]
+    return [(1 << 20) - entry for entry in above[:0:-1]] + above
+
+
+def check_distributions():
+    """Against the hash that the text states."""
+    data = b"".join(struct.pack("<2049I", *distribution(shape)) for shape in range(7))
+    return xxhash.xxh3_64_intdigest(data, seed=0) == 0xB2EB58E138439B53
+
+
+class Cells:
+    """How likely each point is, for the values of one class."""
+
+    def __init__(self, shape, spacing, tau):
+        self.table, self.z = distribution(shape), spacing * STEP
+        points = tau / spacing
+        self.r = next((r for r in range(24) if points <= 4 * 2 ** r), 24)
+        self.half = (1 << self.r) // 2
+        self.w = math.floor(min(4.5 * (points / 2 ** self.r), 24)) + 2
+        self.slope = math.floor(min(2 ** 27 / tau, 2.0 ** 37) + 0.5)
+
+    def f(self, y):
+        return self.table[1024 + limited((y * self.slope + (1 << 43)) >> 44, -1024, 1024)]
+
+    def edge(self, d, b):
+        if b == -self.w or b > self.w:
+            return 0 if b < 0 else 1 << 15
+        place = d + ((b << self.r) - self.half) * self.z - self.z // 2
+        return b + self.w + (self.f(place) * ((1 << 15) - (2 * self.w + 1)) >> 20)
+
+    def nearest(self, v):
+        """The number of the point next to 0, and where it is."""
+        number = (v + self.z // 2) // self.z
+        return number, self.z * number - v
+
+    @staticmethod
+    def pieces(bits):
+        return ([bits % 15] if bits % 15 else []) + bits // 15 * [15]
+
+    def raw(self, value, bits):
+        out = []
+        for count in self.pieces(bits):
+            bits -= count
+            out.append(equally_likely(value >> bits & ((1 << count) - 1), count))
+        return out
+
+    def write(self, v, m):
+        number, d = self.nearest(v)
+        b, low = divmod(m - number + self.half, 1 << self.r)
+        near = limited(b, -self.w, self.w)
+        out = [(self.edge(d, near), self.edge(d, near + 1) - self.edge(d, near))]
+        if abs(near) == self.w:
+            excess = abs(b) - self.w + 1
+            digits = excess.bit_length()
+            out += [equally_likely(0, 1)] * (digits - 1) + [equally_likely(1, 1)]
+            out += self.raw(excess - (1 << (digits - 1)), digits - 1)
+        return out + self.raw(low, self.r)
+
+    def read(self, reader, lane, v):
+        number, d = self.nearest(v)
+
+        def find(slot):
+            b = 0
+            while self.edge(d, b) > slot:
+                b -= 1
+            while self.edge(d, b + 1) <= slot:
+                b += 1
+            return b, (self.edge(d, b), self.edge(d, b + 1) - self.edge(d, b))
+
+        def raw(bits):
+            value = 0
+            for count in self.pieces(bits):
+                value = (value << count) + reader.bits(count, lane)
+            return value
+
+        b = reader.read(find, lane)
+        if abs(b) == self.w:
+            digits = 1
+            while reader.bits(1, lane) == 0:
+                digits += 1
+                refuse_if(digits > 31, "a point too far away")
+            b += (1 if b > 0 else -1) * ((1 << (digits - 1)) + raw(digits - 1) - 1)
+        return (b << self.r) + raw(self.r) + number - self.half
+
+
+class Steps:
+    """Of one class: how likely values are kept, step, and what the coder knows."""
+
+    def __init__(self, lattice, c, level, gain, shape, given_step):
+        s, q, g, _, _ = lattice
+        self.p, rho = 1.0, None
+        if given_step is not None:
+            self.step = given_step
+        else:
+            a = 8 * c - level
+            t = (q * (1 + q)) * power(-2 * a) if a > 0 else 0
+            rho = (2 * t) / (1 + math.sqrt(1 + 4 * t)) if a > 0 else q
+            if a < 0:
+                self.p = max(1.0, math.floor(power(max(a, -1024)) * 2 ** 32)) / 2 ** 32
+            self.step = power(8 * limited(c + gain, -MOST_CLASS, MOST_CLASS)) * math.sqrt(rho / g)
+            self.noise = (power(16 * limited(c + gain, -MOST_CLASS, MOST_CLASS)) * rho) / (self.p * self.p)
+        sigma = power(8 * limited(c + gain, -MOST_CLASS, MOST_CLASS)) / self.step
+        tau = math.sqrt(max(sigma * sigma - (s * s / 12 - g) / 2, 0.01))
+        self.cells = Cells(shape, s, tau)
+
+
+class Dithered:
+    """Drives the range coder itself. Settings are (shape, code, gain), without a code where step= is given; None: all is
+    zero. `settings` are those that a writer takes, `found` those that were read.
+    """
+
+    alphabet = 1 << 32
+    lattices = {1: (1, 1.0, 1 / 12, 0, 0), 8: (2, 1.2, 0.25955, 5, 2), 64: (2, 1.2, 0.24988, 33, 10),
+                256: (2, 1.2, 0.24539, 166, 121)}
+    tensors = ()  # shapes
+
+    def __init__(self, stage, position, n):
+        self.position, self.n, self.scale, self.given_step = position, n, stage["scale"], stage["step"]
+        self.states = 1 if stage.name == "dither" else stage["states"]
+        self.correlated = stage.name == "dither" and stage["correlated"] == 1
+        self.lattice = self.lattices[self.states]
+        self.settings = self.found = None
+
+    # -- classes
+    def parts(self):
+        """(rows, columns, block): a vector has one row."""
+        if self.scale in ("flat", "profile") or self.n == 0:
+            return []
+        if self.scale.startswith("block:"):
+            return [(1, self.n, int(self.scale[6:]))]
+        parts = []
+        for shape in self.tensors:
+            size = math.prod(shape)
+            rows = shape[0] if len(shape) >= 2 and size else 1
+            if size:
+                parts.append((1, size, 256) if rows == 1 or rows == size else (rows, size // rows, None))
+        return parts
+
+    def lengths(self):
+        return [length for rows, columns, block in self.parts()
+                for length in ([rows, columns] if rows > 1 else [-(-columns // block)])]
+
+    def fit(self, x):
+        """Runs of classes that suit the values."""
+        def mean(terms):
+            total = 0.0
+            for term in terms:
+                total += term
+            return total / max(len(terms), 1)
+
+        runs, at = [], 0
+        for rows, columns, block in self.parts():
+            own = x[at:at + rows * columns].astype(np.float64)
+            at += rows * columns
+            squares = (own * own).reshape(rows, columns)
+            if rows == 1:
+                runs.append([class_of(mean(squares[0, b:b + block])) for b in range(0, columns, block)])
+                continue
+            runs.append([class_of(mean(row)) for row in squares])
+            weighted = np.array([row * power(-16 * c) for row, c in zip(squares, runs[-1]) if c != NONE])
+            weighted = weighted.reshape(-1, columns)
+            runs.append([class_of(mean(column)) for column in weighted.T])
+        return runs
+
+    def classes(self, runs):
+        if not self.parts():
+            return [0] * self.n
+        classes, runs = [], iter(runs)
+        for rows, columns, block in self.parts():
+            if rows == 1:
+                own = [c for c in next(runs) for _ in range(block)][:columns]
+            else:
+                row, column = next(runs), next(runs)
+                floor = max(row) + max(column) - 48
+                own = [NONE if NONE in (r, c) else max(r + c, floor) for r in row for c in column]
+            classes += [c if c == NONE else limited(c, -MOST_CLASS, MOST_CLASS) for c in own]
+        return classes
+
+    # -- settings
+    def write_settings(self, settings):
+        if self.given_step is not None:
+            return b"\xff" if settings is None else bytes([settings[0] << 5]) + varint(zigzag(settings[2]))
+        if settings is None:
+            return b"\xff\xff"
+        return struct.pack("<H", settings[0] << 13 | settings[1]) + varint(zigzag(settings[2]))
+
+    def read_settings(self, data):
+        size = 1 if self.given_step is not None else 2
+        refuse_if(len(data) < size, "settings are cut off")
+        both = int.from_bytes(data[:size], "little")
+        if both == (255 if size == 1 else 65535):
+            return None, data[size:]
+        shape, code = divmod(both, 32 if size == 1 else 8192)
+        refuse_if(shape == 7 or code > (0 if size == 1 else MOST_CODE), "settings that are none")
+        z, at = read_varint(data, size)
+        refuse_if(abs(unzigzag(z)) > MOST_CLASS, "a gain that is none")
+        return (shape, code, unzigzag(z)), data[at:]
+
+    def check(self, settings, classes):
+        some = any(c != NONE for c in classes)
+        refuse_if(settings is not None and not some, "steps where nothing is coded")
+        refuse_if(settings is None and some and self.parts(), "classes where everything is zero")
+
+    # -- what is sent
+    def open(self, keys, classes, settings):
+        """Steps by class; for each kept value its number, its word and its dither."""
+        if settings is None:
+            return {}, [], [], []
+        shape, code, gain = settings
+        there = sorted(set(classes) - {NONE})
+        level = 1024 + 8 * there[-1] - code
+        steps = {c: Steps(self.lattice, c, level, gain, shape, self.given_step) for c in there}
+        chances = words(keys.key(self.position, KEEP, True), self.n)
+        kept = [i for i, c in enumerate(classes)
+                if c != NONE and (steps[c].p == 1 or int(chances[i]) < steps[c].p * 2 ** 32)]
+        if self.correlated:
+            index, size = keys.cohort
+            own = words(keys.key(self.position, DITHER, False), self.n)
+            turned = [int(own[i]) - int(own[i]) % 2 + (index << 32) // size for i in kept]
+            own = [(t % 2 ** 32) >> 1 << 1 | int(own[i]) % 2 for t, i in zip(turned, kept)]
+        else:
+            own = [int(w) for w in words(keys.key(self.position, DITHER, True), len(kept))]
+        return steps, kept, own, [w >> (8 if self.states == 1 else 6) for w in own]
+
+    @staticmethod
+    def lanes(kept):
+        return 1 << limited((kept >> 13).bit_length() - 1, 0, 5)
+
+    @staticmethod
+    def trellises(kept):
+        return 1 if kept < 1 << 12 else 8 if kept < 1 << 15 else 32
+
+    def next_state(self, state, k):
+        _, _, _, a, b = self.lattice
+        return (state >> 1) ^ (a if state % 2 else 0) ^ (b if k // 2 % 2 else 0)
+
+    def write(self, keys, x):
+        runs = self.fit(x)
+        classes, settings = self.classes(runs), self.settings
+        self.check(settings, classes)
+        opened = steps, kept, own, dither = self.open(keys, classes, settings)
+        places, costs = [], []
+        top = steps[max(steps)] if steps else None
+        for i, word, u in zip(kept, own, dither):
+            step = steps[classes[i]]
+            scaled = (-float(x[i]) if word % 2 else float(x[i])) * (1 / step.step)
+            refuse_if(abs(scaled) >= 2 ** 30, "a value that is too many steps away")
+            places.append(round(scaled * 2 ** 24) + u)
+            costs.append(256 if self.given_step is not None
+                         else math.floor(limited(256 * (step.noise / top.noise) + 0.5, 1, 256)))
+        points = [(y + STEP // 2) // STEP for y in places] if self.states == 1 else self.search(places, costs)
+        return self.section(runs, classes, opened, points)
+
+    def section(self, runs, classes, opened, points):
+        side = (write_runs(runs) if runs else b"") + self.write_settings(self.settings)
+        steps, kept, _, dither = opened
+        out, states, lanes = [], [0] * self.trellises(len(kept)), self.lanes(len(kept))
+        for j, (i, u, k) in enumerate(zip(kept, dither, points)):
+            state = states[j % len(states)]
+            odd = 0 if self.states == 1 else state % 2
+            m = k if self.states == 1 else (k - odd) // 2
+            out += [(interval, j % lanes) for interval in steps[classes[i]].cells.write(u - odd * STEP, m)]
+            states[j % len(states)] = self.next_state(state, k)
+        return side + write_range_coded(out, lanes)
+
+    def read(self, keys, data):
+        """The values, with a weight of 1."""
+        runs, data = read_runs(self.lengths(), data) if self.parts() else ([], data)
+        classes = self.classes(runs)
+        settings, data = self.read_settings(data)
+        self.check(settings, classes)
+        self.found = settings
+        steps, kept, own, dither = self.open(keys, classes, settings)
+        states, lanes = [0] * self.trellises(len(kept)), self.lanes(len(kept))
+        reader, values = RangeReader(data, lanes), np.zeros(self.n)
+        for j, (i, word, u) in enumerate(zip(kept, own, dither)):
+            state = states[j % len(states)]
+            odd = 0 if self.states == 1 else state % 2
+            step = steps[classes[i]]
+            m = step.cells.read(reader, j % lanes, u - odd * STEP)
+            k = m if self.states == 1 else 2 * m + odd
+            refuse_if(abs(k) > 2 ** 30 + 4, "a point too far away")
+            states[j % len(states)] = self.next_state(state, k)
+            value = (float(k * STEP - u) * 2.0 ** -24) * (step.step / step.p)
+            values[i] = -value if word % 2 else value
+        reader.end()
+        return values
+
+    def search(self, places, costs):
+        """The cheapest points that the code allows."""
+        count, total = self.trellises(len(places)), -(-len(places) // self.trellises(len(places)))
+        y, weight = np.zeros(total * count, np.int64), np.zeros(total * count, np.int64)
+        y[:len(places)], weight[:len(places)] = places, costs
+        y, weight = y.reshape(total, count), weight.reshape(total, count)
+        ways = [[] for _ in range(self.states)]   # into each state: (from, w), from rising
+        for state in range(self.states):
+            for w in (state % 2, state % 2 + 2):
+                ways[self.next_state(state, w)].append((state, w))
+        low, low_w = (np.array([way[0][part] for way in ways]) for part in (0, 1))
+        high, high_w = (np.array([way[1][part] for way in ways]) for part in (0, 1))
+        points, start = np.zeros((total, count), np.int64), np.zeros(count, np.int64)
+        for begin in range(0, total, 4096):
+            end, taken = min(begin + 4096, total), []
+            metric = np.full((self.states, count), 1 << 40)
+            metric[start, np.arange(count)] = 0
+            nearest = []
+            for step in range(begin, end):
+                near = np.stack([4 * ((y[step] - w * STEP + 2 * STEP) // (4 * STEP)) + w for w in range(4)])
+                d = (y[step] - near * STEP + (1 << 15)) >> 16
+                cost = (d * d * weight[step] + (1 << 15)) >> 16
+                a, b = metric[low] + cost[low_w], metric[high] + cost[high_w]
+                taken.append(b < a)
+                metric = np.minimum(a, b)
+                nearest.append(near)
+            start = state = np.argmin(metric, 0)
+            for step in range(end - 1, begin - 1, -1):
+                upper = taken[step - begin][state, np.arange(count)]
+                w = np.where(upper, high_w[state], low_w[state])
+                points[step] = nearest[step - begin][w, np.arange(count)]
+                state = np.where(upper, high[state], low[state])
+        return points.reshape(-1)[:len(places)].tolist()
+
+
+QUANTIZERS = {"quantize": Quantize, "lloyd": Lloyd, "qsgd": Qsgd, "ternary": Ternary, "natural": Natural, "sign": Sign,
+              "dither": Dithered, "trellis": Dithered}
 
 
 # ---- coders (7) ------------------------------------------------------------------------------------------------------
@@ -1113,6 +1567,8 @@ class Chain:
         self.bits = (self.quantizer.alphabet - 1).bit_length()
         self.rans = Rans(self.quantizer.alphabet)
         self.way = (0, None)   # of `rans`, and its frequent symbol: the writer's choice
+        self.known = isinstance(self.quantizer, Dithered)   # it says how its symbols are distributed
+        self.quantizer.tensors = shapes
 
     def encode(self, keys, x):
         sides = b""
@@ -1121,6 +1577,8 @@ class Chain:
                 side, x = transform.forward(keys, x)
             sides += side
             refuse_if(not np.all(np.isfinite(x)), "a transform overflows f32")
+        if self.known:
+            return sides + self.quantizer.write(keys, x)
         side, symbols = self.quantizer.quantize(keys, x)
         if self.rule.coder.name == "rans":
             return sides + side + self.rans.write(symbols, *self.way)
@@ -1129,12 +1587,14 @@ class Chain:
             data = zstandard.ZstdCompressor(self.rule.coder["level"], write_content_size=False).compress(data)
         return sides + side + data
 
-    def read(self, data):
-        """Side values of the transforms, those of the quantizer, and symbols."""
+    def read(self, keys, data):
+        """Side values of the transforms, those of the quantizer, and symbols; of one whose distribution is known, values."""
         sides = []
         for transform in self.transforms:
             side, data = transform.read_side(data)
             sides.append(side)
+        if self.known:
+            return sides, None, self.quantizer.read(keys, data)
         side, data = self.quantizer.read_side(data)
         size = packed_size(self.values, self.bits)
         if self.rule.coder.name == "rans":
@@ -1157,8 +1617,9 @@ class Chain:
 
     def decode(self, keys, data, weight=1.0, stop=0):
         """The weighted values behind the first `stop` transforms."""
-        sides, side, symbols = self.read(data)
-        x = self.quantizer.dequantize(side, symbols, weight if self.linear else 1.0)
+        sides, side, symbols = self.read(keys, data)
+        own = weight if self.linear else 1.0
+        x = own * symbols if self.known else self.quantizer.dequantize(side, symbols, own)
         for transform, own in reversed(list(zip(self.transforms, sides))[stop:]):
             x = transform.inverse(keys, own, x)
         return x if self.linear else weight * x
@@ -1279,9 +1740,9 @@ class Codec:
         self.groups = [(g, np.concatenate(parts)) for g, parts in enumerate(indices) if sum(map(len, parts))]
         self.chains = [Chain(self.plan.rules[g], shapes[g]) for g, _ in self.groups]
 
-    def encode(self, update, seed, round_, client):
+    def encode(self, update, seed, round_, client, cohort=(0, 1)):
         refuse_if(not np.all(np.isfinite(update)), "an update that is not finite")
-        sections = [chain.encode(Keys(seed, round_, client, g), update[at])
+        sections = [chain.encode(Keys(seed, round_, client, g, cohort), update[at])
                     for (g, at), chain in zip(self.groups, self.chains)] or [b""]
         body = sections[-1]
         if len(sections) > 1:
@@ -1290,7 +1751,7 @@ class Codec:
         head += varint(round_) + varint(client)
         return head + struct.pack("<I", checksum(head, body)) + body
 
-    def decode(self, frame, seed):
+    def decode(self, frame, seed, cohort=(0, 1)):
         header = read_header(frame)
         refuse_if(header["fingerprint"] != self.fingerprint, "a frame of another plan or layout")
         sections = header["sections"]
@@ -1298,7 +1759,8 @@ class Codec:
         refuse_if(not self.groups and sections[0][1] != 0, "bytes where there is nothing to decode")
         update = np.zeros(self.elements)
         for (g, at), chain, (offset, size) in zip(self.groups, self.chains, sections):
-            update[at] += chain.decode(Keys(seed, header["round"], header["client"], g), frame[offset:offset + size])
+            keys = Keys(seed, header["round"], header["client"], g, cohort)
+            update[at] += chain.decode(keys, frame[offset:offset + size])
         with np.errstate(over="ignore"):
             update = update.astype(F32)
         refuse_if(not np.all(np.isfinite(update)), "a coordinate beyond f32")

@@ -5,7 +5,8 @@
 //   library_driver sum     PLAN SEED ROUND 0 frames.txt out.sum  TENSOR...    a line a frame: weight, space, path
 //   library_driver restore PLAN SEED ROUND 0 in.sum out.sum      TENSOR...
 //
-// A TENSOR is NAME:D0,D1,...; .f32 files hold little-endian float32. A refusal is one line on stderr and exit code 2.
+// A CLIENT is a number, or NUMBER@INDEX/SIZE for one with a place in a cohort. A TENSOR is NAME:D0,D1,...; .f32 files hold
+// little-endian float32. A refusal is one line on stderr and exit code 2.
 #include <cstddef>
 #include <cstdint>
 #include <fstream>
@@ -59,6 +60,11 @@ int run(const std::vector<std::string>& arguments) {
   const std::uint64_t seed = std::stoull(arguments[2]);
   const auto round = static_cast<std::uint32_t>(std::stoul(arguments[3]));
   const std::uint64_t client = std::stoull(arguments[4]);
+  fewbits::Cohort cohort;
+  if (const std::size_t at = arguments[4].find('@'); at != std::string::npos) {
+    cohort.index = static_cast<std::uint32_t>(std::stoul(arguments[4].substr(at + 1)));
+    cohort.size = static_cast<std::uint32_t>(std::stoul(arguments[4].substr(arguments[4].find('/') + 1)));
+  }
   const std::string& in = arguments[5];
   const std::string& out = arguments[6];
   std::vector<fewbits::Tensor> tensors;
@@ -66,9 +72,9 @@ int run(const std::vector<std::string>& arguments) {
   const auto codec = fewbits::Codec::compile(arguments[1], fewbits::Layout(tensors));
 
   if (command == "encode") {
-    write_bytes(out, codec.encode(read_floats(in), {seed, round, client}));
+    write_bytes(out, codec.encode(read_floats(in), {seed, round, client, cohort}));
   } else if (command == "decode") {
-    const std::vector<float> update = codec.decode(read_bytes(in), {seed});
+    const std::vector<float> update = codec.decode(read_bytes(in), {seed, cohort});
     write_bytes(out, std::as_bytes(std::span(update)));
   } else if (command == "sum") {
     fewbits::Aggregator sum(codec, {seed, round}, {.max_abs = 1e20});

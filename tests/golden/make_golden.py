@@ -43,6 +43,13 @@ def updates():
                 F32).reshape(-1),
             "far": np.eye(1, 20_000, 19_000, dtype=F32)[0],
             "wide": (later(0).standard_normal(700) * 10.0 ** later(1).uniform(-42, 37, 700)).astype(F32)}
+    scaled = later(32).standard_normal((24, 30)) * np.exp(later(33).standard_normal((24, 1)))
+    scaled *= np.exp(later(34).standard_normal((1, 30)))
+    scaled[[3, 17]] = scaled[:, 5] = 0
+    several["scaled"] = {"weight": scaled.astype(F32), "bias": later(35).standard_normal(300).astype(F32),
+                         "column": later(36).standard_normal((40, 1, 1)).astype(F32), "none": np.zeros((0, 4), F32),
+                         "row": later(37).standard_normal((1, 9)).astype(F32), "zero": np.zeros((3, 4), F32),
+                         "three": 100 * later(38).standard_normal((4, 3, 2)).astype(F32), "one": np.ones((), F32)}
     several["odd"] = {name: later(2 + i).standard_normal(shape).astype(F32) for i, (name, shape) in enumerate(
         [("tab\there", (7,)), ("back\\slash", (2, 3, 4)), ("line\nfeed", ()), ("größe", (33,)), ("nothing", (0, 5)),
          ("x", (1,))])}
@@ -144,6 +151,52 @@ RANS = [
     ("rans_adaptive_f32", "f32+rans", "spike", 6, 5, 6), ("rans_adaptive_bf16", "bf16+rans", "spike", 6, 5, 6),
     ("rans_packed", "quantize:bits=1+rans", "n1000", 6, 5, 6),
 ]
+DITHERED = [
+    *[(f"{q}_flat_{u}", f"{q}:bits=2,scale=flat", u, 3, 4, 5)
+      for q in ("dither", "trellis") for u in ("one", "three", "n1000", "edges", "zero", "none")],
+    *[(f"trellis{states}_{u}", f"trellis:bits=1,states={states}", u, 3, 4, 5)
+      for states in (8, 64, 256) for u in ("n1000", "clusters")],
+    *[(f"dither_block{size}", f"dither:bits=3,scale=block:{size}", "n1000", 3, 4, 5) for size in (1, 50, 5000)],
+    *[(f"trellis_{u}", "trellis:bits=3", u, 3, 4, 5)
+      for u in ("equal", "spike", "far", "denormal", "huge", "wide", "signed_zero", "zero", "one", "scaled")],
+    ("dither_scaled", "dither:nmse=0.02", "scaled", 3, 4, 5), ("dither_scaled_low", "dither:nmse=20", "scaled", 3, 4, 5),
+    ("trellis_low", "trellis:bits=0.05", "clusters", 3, 4, 5), ("dither_low", "dither:bits=0.1", "n4097", 3, 4, 5),
+    ("dither_fine", "dither:bits=16,scale=flat", "n63", 3, 4, 5), ("trellis_fine", "trellis:nmse=1e-9", "n1000", 3, 4, 5),
+    ("dither_step", "dither:step=0.5,scale=flat", "n1000", 3, 4, 5),
+    ("trellis_step", "trellis:step=100000,scale=flat,states=8", "half", 3, 4, 5),
+    ("dither_step_zero", "dither:step=10000,scale=flat", "zero", 3, 4, 5),
+    ("dither_correlated", "dither:step=2,scale=flat,correlated=1", "n1000", 3, 4, 5),
+    ("dither_correlated_low", "dither:bits=0.3,scale=block:100,correlated=1", "n4097", 3, 4, 6),
+    ("trellis_rotated", "hadamard+trellis:bits=1", "layers", 6, 5, 4),
+    ("dither_masked", "mask:keep=0.3+dither:bits=1", "n4097", 3, 4, 5),
+    ("trellis_rules", "*.bias=f32; <300=dither:bits=4; *=trellis:bits=2", "layers", 6, 5, 4),
+    ("family_mask_trellis", "train=mask:keep=0.3 | trellis:bits=2", "layers", 6, 5, 4),
+    ("dither_excess", "dither:step=0.1,scale=flat", "n1000", 3, 4, 6),
+    ("trellis_excess", "trellis:step=0.1,scale=flat", "n1000", 3, 4, 6),
+    ("dither_raw", "dither:step=0.1,scale=flat", "n1000", 3, 4, 7),
+    ("trellis_raw", "trellis:step=0.1,scale=flat", "n1000", 3, 4, 7),
+    ("trellis_keep", "trellis:bits=1", "n4097", 3, 4, 8),
+]
+# Settings of `dither` and `trellis`, which are the writer's choice: shape, code and gain for each rule that has them. All
+# is zero where none are given.
+SETTINGS = {
+    "dither_flat_one": [(6, 0, -34)], "dither_flat_three": [(6, 0, 1)], "dither_flat_n1000": [(6, 1161, 26)],
+    "dither_flat_edges": [(6, 0, 508)], "trellis_flat_one": [(6, 0, -34)], "trellis_flat_three": [(6, 0, 1)],
+    "trellis_flat_n1000": [(6, 1174, 26)], "trellis_flat_edges": [(6, 0, 508)], "trellis8_n1000": [(6, 1164, 0)],
+    "trellis8_clusters": [(5, 1148, 0)], "trellis64_n1000": [(6, 1165, 0)], "trellis64_clusters": [(5, 1150, 0)],
+    "trellis256_n1000": [(6, 1166, 0)], "trellis256_clusters": [(5, 1150, 0)], "dither_block1": [(0, 1424, 0)],
+    "dither_block50": [(6, 1313, 0)], "dither_block5000": [(6, 1193, 0)], "trellis_equal": [(0, 1058, 0)],
+    "trellis_spike": [(6, 1288, 0)], "trellis_far": [(6, 1846, 0)], "trellis_denormal": [(1, 1069, 0)],
+    "trellis_huge": [(2, 1078, 0)], "trellis_wide": [(6, 1254, 0)], "trellis_signed_zero": [(5, 0, 0)],
+    "trellis_one": [(6, 0, 0)], "trellis_scaled": [(0, 1353, 0)], "dither_scaled": [(0, 1221, 0)],
+    "dither_scaled_low": [(0, 963, 0)], "trellis_low": [(4, 950, 0)], "dither_low": [(6, 960, 0)],
+    "dither_fine": [(6, 1489, 15)], "trellis_fine": [(6, 1554, 0)], "dither_step": [(6, 0, 12)],
+    "trellis_step": [(0, 0, 40)], "dither_correlated": [(6, 0, 12)], "dither_correlated_low": [(6, 1047, 0)],
+    "trellis_rotated": [(0, 1045, 0)], "dither_masked": [(6, 1090, 0)], "trellis_rules": [(6, 1227, 0), (6, 1215, 0)],
+    "family_mask_trellis": [(6, 1110, 0)], "dither_excess": [(2, 0, -45)], "trellis_excess": [(0, 0, -60)],
+    "dither_raw": [(4, 0, 80)], "trellis_raw": [(0, 0, 45)], "trellis_keep": [(3, 611, -2)],
+}
+COHORTS = {"dither_correlated": (3, 7), "dither_correlated_low": (6, 7)}
 FREE_CASES = [  # name, plan, layout, free parameters, seed, round, client
     ("free_lowrank", "train=lowrank:rank=4 | f32", "layers", "free_lowrank", 6, 5, 4),
     ("free_lowrank_sketched", "train=lowrank:rank=4 | <41=f32; *=hadamard+quantize:bits=2", "layers", "free_lowrank",
@@ -186,7 +239,7 @@ def free_bytes(codec):
 
 def write_frame(name, codec, values, case):
     path = HERE / "frames" / f"{name}.fb"
-    frame = codec.encode(values, case["seed"], case["round"], case["client"])
+    frame = codec.encode(values, case["seed"], case["round"], case["client"], case.get("cohort", (0, 1)))
     if free_bytes(codec) and path.exists():
         frame = path.read_bytes()  # those that are there stay
     write(path, frame)
@@ -206,13 +259,17 @@ def layout_of(arrays):
 
 
 def make_cases(sources):
-    for name, plan, source, seed, round_, client in CASES + RANS:
+    for name, plan, source, seed, round_, client in CASES + RANS + DITHERED:
         codec = Codec(plan, layout_of(sources[source]))
         for chain, way in zip(codec.chains, (WAYS | OTHER_WAYS).get(name, ())):
             chain.way = way
         update = flat(sources[source])
         case = {"name": name, "plan": plan, "update": file_of(source, sources), "seed": seed, "round": round_,
                 "client": client}
+        if name in COHORTS:
+            case["cohort"] = COHORTS[name]
+        for chain, settings in zip([chain for chain in codec.chains if chain.known], SETTINGS.get(name, [])):
+            chain.quantizer.settings = settings
         if codec.family:
             # A member of the family: the map from free parameters is linear, so its columns give its inverse.
             columns = np.stack([codec.expand(unit, seed, round_) for unit in np.eye(codec.elements, dtype=F32)], 1)
@@ -226,7 +283,10 @@ def make_cases(sources):
             case["free_bytes"] = free_bytes(codec)
         if name in OTHER_WAYS:
             case["free_bytes"] = "another way than the program's choice"
-        case["decoded_xxh3"] = digest(codec.expand(codec.decode(frame, seed), seed, round_))
+        if any(chain.known for chain in codec.chains):
+            case["free_bytes"] = "settings that the program may choose otherwise"
+        decoded = codec.decode(frame, seed, case.get("cohort", (0, 1)))
+        case["decoded_xxh3"] = digest(codec.expand(decoded, seed, round_))
         yield case
 
 

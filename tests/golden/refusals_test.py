@@ -13,7 +13,7 @@ import unittest
 import numpy as np
 import zstandard
 
-from frame_format import Codec, Refused, checksum
+from frame_format import NONE, Codec, Keys, Refused, checksum, varint, write_runs
 
 PROGRAM = sys.argv.pop()
 SEED = 5
@@ -27,6 +27,15 @@ def floats(*values):
 
 def zstd(data, **options):
     return zstandard.ZstdCompressor(**options).compress(data)
+
+
+def dithered(plan, size, settings, points=(), runs=()):
+    """A section of `dither` or `trellis` with these points, whether a writer would make it or not."""
+    quantizer = Codec(plan, [("v", (size,))]).chains[0].quantizer
+    quantizer.settings = settings
+    classes = quantizer.classes(runs)
+    opened = quantizer.open(Keys(SEED, 0, 0, 0), classes, settings)
+    return quantizer.section(runs, classes, opened, points)
 
 
 # plan, size, then bytes of a section and whether they are a frame's.
@@ -119,6 +128,44 @@ SECTIONS = {
     ("quantize:bits=4+zstd", 3): [
         (floats(0, 1) + zstd(b"\xf0\x01"), READ), (floats(0, 1) + zstd(b"\xf0\x11"), REFUSED)],    # padding
 }
+STEP, LEVEL, BLOCKS = "dither:step=1,scale=flat", "trellis:bits=2,scale=flat", "dither:bits=2,scale=block:2"
+FINE, FAR = "dither:step=1e-20,scale=flat", (1 << 30) + 4
+SECTIONS |= {
+    (STEP, 2): [
+        (b"\xff", READ), (b"\xff\x00", REFUSED), (b"\xfe", REFUSED), (b"\xe0", REFUSED), (b"\xe0\x00", REFUSED), (b"", REFUSED),
+        (dithered(STEP, 2, (6, 0, 4), (3, -1)), READ), (b"\x01" + dithered(STEP, 2, (0, 0, 4), (3, -1))[1:], REFUSED),
+        (dithered(STEP, 2, (0, 0, 4), (3, -1))[:-1], REFUSED), (dithered(STEP, 2, (0, 0, 4), (3, -1)) + b"\0", REFUSED),
+        (dithered(STEP, 2, (0, 0, -1200), (5, 0)), READ), (dithered(STEP, 2, (0, 0, -1201), (5, 0)), REFUSED),
+        (dithered(STEP, 2, (0, 0, 1200), (5, 0)), READ), (dithered(STEP, 2, (0, 0, 1201), (5, 0)), REFUSED),
+        (b"\x00\x80\x00" + dithered(STEP, 2, (0, 0, 0), (1, 0))[2:], REFUSED),
+        (b"\x00" + varint(2 ** 64 - 1) + dithered(STEP, 2, (0, 0, 0), (1, 0))[2:], REFUSED)],
+    (FINE, 1): [
+        (dithered(FINE, 1, (0, 0, -266), (FAR,)), READ), (dithered(FINE, 1, (0, 0, -266), (FAR + 1,)), REFUSED),
+        (dithered(FINE, 1, (0, 0, -266), (-FAR,)), READ), (dithered(FINE, 1, (0, 0, -266), (-FAR - 1,)), REFUSED),
+        (dithered(FINE, 1, (0, 0, -266), (1 << 32,)), REFUSED), (dithered(FINE, 1, (0, 0, -150), (FAR,)), READ)],
+    (LEVEL, 3): [
+        (b"\xff\xff", READ), (b"\xff\xff\x00", REFUSED), (b"\xff", REFUSED), (b"\xfe\xff" + b"\x00\x04\x00", REFUSED),
+        (b"\x00\xe0\x00", REFUSED), (dithered(LEVEL, 3, (2, 1100, -3), (2, -1, 0)), READ),
+        (dithered(LEVEL, 3, (2, 8189, -3), (2, 0, 4)), READ), (dithered(LEVEL, 3, (2, 8190, -3), (2, 0, 4)), REFUSED),
+        (dithered(LEVEL, 3, (0, 8191, -3), (2, 0, 4)), REFUSED), (dithered(LEVEL, 3, (0, 0, 0)), READ),
+        (dithered(LEVEL, 3, (0, 0, 0)) + b"\1\0\1", REFUSED), (dithered(LEVEL, 3, (0, 1100, 1200), (2, 0, 4)), REFUSED)],  # infinity
+    (BLOCKS, 5): [
+        (dithered(BLOCKS, 5, (1, 1100, 0), (2, 0, 0), [[NONE, 4, -5]]), READ),
+        (dithered(BLOCKS, 5, None, (), [[NONE] * 3]), READ), (dithered(BLOCKS, 5, None, (), [[NONE, 0, NONE]]), REFUSED),
+        (varint(0) + b"\xff\xff", REFUSED),
+        *[(write_runs([[0, 7, -9]], [head]) + b"\x00\x00\x00", READ) for head in ((0, 0), (0, 1), (-900, 0), (2047, 1))],
+        *[(write_runs([[NONE] * 3], [(base, flag)]) + b"\xff\xff", READ) for base in (-2048, 2047) for flag in (0, 1)],
+        *[(dithered(BLOCKS, 5, None, (), [[NONE] * 3])[:-2] + struct.pack("<H", code) + b"\0", REFUSED) for code in (0, 1100)],
+        (dithered(BLOCKS, 5, (1, 1700, -9), (2, 0, 5), [[NONE, -1300, -2400]]), READ),   # like −1200 twice
+        (dithered(BLOCKS, 5, (1, 1700, -1200), (2, 0, 5), [[NONE, -3, -1200]]), READ),
+        (dithered(BLOCKS, 5, (1, 1700, 1200), (2, 0, 5), [[NONE, -1300, -1200]]), READ),
+        (dithered(BLOCKS, 5, (1, 1700, 0), (2, 0, 5), [[NONE, 2400, 2400]]), REFUSED),   # infinity
+        (dithered(BLOCKS, 5, (1, 1700, -1200), (2, 0, 5), [[NONE, 2400, 1]]), READ),
+        (dithered(BLOCKS, 5, (1, 1700, -1200), (2, 0, 5), [[NONE, 2401, 1]]), REFUSED),
+        (dithered(BLOCKS, 5, (1, 1700, -1200), (2, 0, 5), [[NONE, 1, -2401]]), REFUSED)],
+}
+
+
 HEADERS = [  # must-understand flags, flags that may be ignored, round, client
     ((0, 0, b"\x00", b"\x00"), READ), ((0, 255, b"\x00", b"\x00"), READ), ((2, 0, b"\x00", b"\x00"), REFUSED),
     ((128, 0, b"\x00", b"\x00"), REFUSED), ((1, 0, b"\x00", b"\x00"), REFUSED),
