@@ -25,7 +25,7 @@ std::uint32_t round_to_power(std::uint32_t magnitude, bool high, std::uint32_t r
   int exponent = static_cast<int>(magnitude >> kMantissaBits) - 127;
   std::uint32_t mantissa = magnitude & ((1u << kMantissaBits) - 1);
   if (exponent == -127) {   // denormal: mantissa · 2^-149
-    const int top = std::bit_width(mantissa) - 1;
+    const int top = static_cast<int>(std::bit_width(mantissa)) - 1;
     exponent = top - 149;
     mantissa = mantissa << (kMantissaBits - static_cast<unsigned>(top)) & ((1u << kMantissaBits) - 1);
   }
