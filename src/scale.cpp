@@ -1,6 +1,7 @@
 #include "scale.h"
 
 #include <algorithm>
+#include <bit>
 #include <charconv>
 
 #include "kernels/powers.h"
@@ -18,15 +19,14 @@ double energy_of(int c) noexcept { return power32(16 * c); }
 
 // ---- classes as bytes ------------------------------------------------------------------------------------------------
 
-// Runs of classes, each with a base; a class is coded as its difference to the base or to the one before it. The symbols
-// are adaptive: counts that both ends keep (docs/frame-format.md).
+// Runs of classes, each with a base; a class is coded as its difference to a prediction. The symbols are adaptive: counts
+// that both ends keep (docs/frame-format.md).
 class ClassCounts {
  public:
-  static constexpr std::uint32_t kSymbols = 24;   // 0: zero class; 1 + zigzag(difference) up to the last, which is followed by the rest
+  static constexpr std::uint32_t kSymbols = 64;   // 0: zero class; 1 + zigzag(difference) up to the last, which is followed by the rest
 
   ClassCounts() noexcept {
-    static constexpr std::uint8_t kPrior[kSymbols] = {4, 16, 12, 12, 8, 8, 5, 5, 3, 3, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
-    for (std::uint32_t s = 0; s < kSymbols; ++s) total_ += counts_[s] = kPrior[s];
+    for (std::uint32_t s = 0; s < kSymbols; ++s) total_ += counts_[s] = s < kPriors ? kPrior[s] : 1;
   }
 
   RansInterval interval(std::uint32_t symbol) const noexcept {
@@ -52,7 +52,9 @@ class ClassCounts {
   }
 
  private:
-  static constexpr std::uint32_t kGain = 8;
+  static constexpr std::uint32_t kPriors = 25;
+  static constexpr std::uint8_t kPrior[kPriors] = {4, 16, 14, 14, 12, 12, 9, 9, 7, 7, 5, 5, 4, 4, 3, 3, 3, 3, 2, 2, 2, 2, 2, 2, 2};
+  static constexpr std::uint32_t kGain = 16;
   static constexpr std::uint32_t kLimit = 1u << 14;
 
   std::uint32_t edge(std::uint32_t symbol, std::uint32_t below) const noexcept {
@@ -70,52 +72,65 @@ constexpr std::int32_t unzigzag(std::uint32_t v) noexcept {
   return static_cast<std::int32_t>(v >> 1) ^ -static_cast<std::int32_t>(v & 1);
 }
 
+// What a class is expected to be, from those before it.
+struct Prediction {
+  enum Way : std::uint32_t { kBase = 0, kBefore = 1, kRows = 2 };
+  Way way = kBase;
+  std::size_t lag = 0;
+
+  // Zero classes count as the base. kRows: rows of `lag` classes, as of an image, are alike: the class before, and the step
+  // that the row above took.
+  std::int32_t operator()(std::span<const std::int16_t> classes, std::size_t i, std::int32_t base) const noexcept {
+    const auto at = [&](std::size_t back) -> std::int32_t {
+      return back > i || classes[i - back] == kZeroClass ? base : classes[i - back];
+    };
+    switch (way) {
+      case kBase: return base;
+      case kBefore: return at(1);
+      default: return i <= lag ? at(1) : std::clamp(at(1) + at(lag) - at(lag + 1), -2 * kMaxClass, 2 * kMaxClass);
+    }
+  }
+};
+
 constexpr unsigned kBaseBits = 12;   // of a base, class + 2048
+constexpr unsigned kWayBits = 2;     // of the way of predicting
+constexpr unsigned kLagBits = 6;
+constexpr std::size_t kMaxLag = (1u << kLagBits) - 1;
 constexpr unsigned kRestBits = 13;   // of what goes beyond the symbols
 constexpr std::uint32_t kLastSymbol = ClassCounts::kSymbols - 1;
 
 constexpr std::size_t max_run_bytes(std::size_t values, std::size_t runs) noexcept {
-  return kMaxVarintBytes + 4 + (values * (kRansBits + kRestBits) + runs * (kBaseBits + 1)) / 8 + 2;
+  return kMaxVarintBytes + 4 + (values * (kRansBits + kRestBits) + runs * (kBaseBits + kWayBits + kLagBits)) / 8 + 2;
 }
 
 class RunWriter {
  public:
   static std::size_t workspace_bytes(std::size_t values, std::size_t runs) noexcept {
-    const std::size_t steps = 2 * values + 2 * runs;
+    const std::size_t steps = 2 * values + 3 * runs;
     return Workspace::bytes_for<RansInterval>(steps) +
            Workspace::bytes_for<std::uint16_t>(RansWriter::words_for(steps * kRansBits));
   }
 
   RunWriter(Workspace& workspace, std::size_t values, std::size_t runs) noexcept
-      : steps_(workspace.take<RansInterval>(2 * values + 2 * runs)),
+      : steps_(workspace.take<RansInterval>(2 * values + 3 * runs)),
         room_(workspace.take<std::uint16_t>(RansWriter::words_for(steps_.size() * kRansBits))) {}
 
   void run(std::span<const std::int16_t> classes) noexcept {
-    // The base is the mean; differences go to it where it is nearer than the neighbour.
-    std::int64_t sum = 0, count = 0, to_neighbour = 0, to_base = 0;
+    std::int64_t sum = 0, count = 0;
     for (const std::int16_t c : classes)
       if (c != kZeroClass) sum += c, ++count;
     const auto base = static_cast<std::int32_t>(count == 0 ? 0 : (sum >= 0 ? sum + count / 2 : sum - count / 2) / count);
-    std::int32_t before = base;
-    for (const std::int16_t c : classes) {
-      if (c == kZeroClass) continue;
-      to_neighbour += std::abs(c - before);
-      to_base += std::abs(c - base);
-      before = c;
-    }
-    const std::uint32_t delta = to_neighbour < to_base ? 1 : 0;
+    const Prediction best = cheapest(classes, base);
     bits(static_cast<std::uint32_t>(base + 2048), kBaseBits);
-    bits(delta, 1);
-    before = base;
-    for (const std::int16_t c : classes) {
-      if (c == kZeroClass) {
-        symbol(delta, 0);
-        continue;
-      }
-      const std::uint32_t z = zigzag(c - before) + 1;
-      symbol(delta, std::min(z, kLastSymbol));
+    bits(static_cast<std::uint32_t>(best.way), kWayBits);
+    if (best.way == Prediction::kRows) bits(static_cast<std::uint32_t>(best.lag), kLagBits);
+    ClassCounts counts;
+    for (std::size_t i = 0; i < classes.size(); ++i) {
+      const std::uint32_t z = classes[i] == kZeroClass ? 0 : zigzag(classes[i] - best(classes, i, base)) + 1;
+      const std::uint32_t s = std::min(z, kLastSymbol);
+      steps_[used_++] = counts.interval(s);
+      counts.add(s);
       if (z >= kLastSymbol) bits(z - kLastSymbol, kRestBits);
-      if (delta != 0) before = c;
     }
   }
 
@@ -131,15 +146,26 @@ class RunWriter {
   void bits(std::uint32_t value, unsigned count) noexcept {
     steps_[used_++] = {value << (kRansBits - count), 1u << (kRansBits - count)};
   }
-  void symbol(std::uint32_t delta, std::uint32_t s) noexcept {
-    steps_[used_++] = counts_[delta].interval(s);
-    counts_[delta].add(s);
+
+  // By the sum of the differences' lengths in bits.
+  static Prediction cheapest(std::span<const std::int16_t> classes, std::int32_t base) noexcept {
+    Prediction best;
+    std::uint64_t least = UINT64_MAX;
+    const auto consider = [&](Prediction tried) {
+      std::uint64_t length = 0;
+      for (std::size_t i = 0; i < classes.size() && length < least; ++i)
+        if (classes[i] != kZeroClass) length += std::bit_width(zigzag(classes[i] - tried(classes, i, base)));
+      if (length < least) least = length, best = tried;
+    };
+    consider({Prediction::kBase, 0});
+    consider({Prediction::kBefore, 0});
+    for (std::size_t lag = 2; lag < std::min(classes.size() / 4, kMaxLag + 1); ++lag) consider({Prediction::kRows, lag});
+    return best;
   }
 
   std::span<RansInterval> steps_;
   std::span<std::uint16_t> room_;
   std::size_t used_ = 0;
-  ClassCounts counts_[2];
 };
 
 class RunReader {
@@ -148,24 +174,22 @@ class RunReader {
 
   void run(std::span<std::int16_t> classes) noexcept {
     const auto base = static_cast<std::int32_t>(rans_.bits(0, kBaseBits)) - 2048;
-    const std::uint32_t delta = rans_.bits(0, 1);
-    std::int32_t before = base;
-    for (std::int16_t& c : classes) {
-      const std::uint32_t s = counts_[delta].symbol_at(rans_.slot(0));
-      rans_.advance(0, counts_[delta].interval(s));
-      counts_[delta].add(s);
-      if (s == 0) {
-        c = kZeroClass;
-        continue;
-      }
+    Prediction prediction{static_cast<Prediction::Way>(rans_.bits(0, kWayBits)), 0};
+    if (prediction.way > Prediction::kRows) rans_.fail();
+    if (prediction.way == Prediction::kRows) prediction.lag = rans_.bits(0, kLagBits);
+    if (prediction.way == Prediction::kRows && prediction.lag < 2) rans_.fail();
+    ClassCounts counts;
+    for (std::size_t i = 0; i < classes.size(); ++i) {
+      const std::uint32_t s = counts.symbol_at(rans_.slot(0));
+      rans_.advance(0, counts.interval(s));
+      counts.add(s);
       const std::uint32_t z = s == kLastSymbol ? s + rans_.bits(0, kRestBits) : s;
-      std::int32_t value = before + unzigzag(z - 1);
-      if (std::abs(value) > 2 * kMaxClass) {
+      std::int32_t value = s == 0 ? kZeroClass : prediction(classes, i, base) + unzigzag(z - 1);
+      if (s != 0 && std::abs(value) > 2 * kMaxClass) {
         rans_.fail();
         value = 0;
       }
-      c = static_cast<std::int16_t>(value);
-      if (delta != 0) before = value;
+      classes[i] = static_cast<std::int16_t>(value);
     }
   }
 
@@ -173,7 +197,6 @@ class RunReader {
 
  private:
   RansReader rans_;
-  ClassCounts counts_[2];
 };
 
 std::span<const std::byte> run_bytes(ByteReader& side) { return side.bytes(static_cast<std::size_t>(side.varint())); }
@@ -330,22 +353,60 @@ class Measured final : public ScaleModel {
     }
   }
 
-  // Row energies, then the columns' given the rows as they are sent: r_i = mean_j x_ij², c_j = mean_i x_ij² / r_i, the
-  // second half step of the Itakura–Saito fit from the moments.
+  // The Itakura–Saito fit by its fixed point r_i = mean_j x_ij²/c_j, c_j = mean_i x_ij²/r_i, from the rows' energies on: the
+  // columns, the rows once more, and the columns given the rows as they are sent.
   static void fit_matrix(std::span<const float> x, const MatrixShape& shape, std::span<double> columns,
                          std::span<std::int16_t> row_classes, std::span<std::int16_t> column_classes) noexcept {
+    for (std::size_t i = 0; i < shape.rows; ++i)
+      row_classes[i] = class_of(energy(x.subspan(i * shape.columns, shape.columns)) / static_cast<double>(shape.columns));
+    fit_columns(x, shape, columns, row_classes, column_classes);
+    double inverses[kMaxInverses];
+    for (std::size_t i = 0; i < shape.rows; ++i) {
+      if (row_classes[i] == kZeroClass) continue;
+      double sum = 0;
+      std::size_t count = 0;
+      for (std::size_t j = 0; j < shape.columns; j += kMaxInverses) {
+        const std::size_t end = std::min(j + kMaxInverses, shape.columns);
+        for (std::size_t k = j; k < end; ++k) inverses[k - j] = column_classes[k] == kZeroClass ? 0 : energy_of(-column_classes[k]);
+        for (std::size_t k = j; k < end; ++k) {
+          const double v = x[i * shape.columns + k];
+          sum += v * v * inverses[k - j];
+          count += column_classes[k] == kZeroClass ? 0 : 1;
+        }
+      }
+      row_classes[i] = class_of(sum / static_cast<double>(count));
+    }
+    coarsen(row_classes, shape.columns);
+    fit_columns(x, shape, columns, row_classes, column_classes);
+    coarsen(column_classes, shape.rows);
+  }
+
+  static void fit_columns(std::span<const float> x, const MatrixShape& shape, std::span<double> columns,
+                          std::span<const std::int16_t> row_classes, std::span<std::int16_t> column_classes) noexcept {
     std::ranges::fill(columns, 0.0);
     std::size_t rows = 0;
     for (std::size_t i = 0; i < shape.rows; ++i) {
-      const auto row = x.subspan(i * shape.columns, shape.columns);
-      row_classes[i] = class_of(energy(row) / static_cast<double>(shape.columns));
       if (row_classes[i] == kZeroClass) continue;
       ++rows;
+      const auto row = x.subspan(i * shape.columns, shape.columns);
       const double inverse = energy_of(-row_classes[i]);
       for (std::size_t j = 0; j < shape.columns; ++j)
         columns[j] += static_cast<double>(row[j]) * static_cast<double>(row[j]) * inverse;
     }
-    for (std::size_t j = 0; j < shape.columns; ++j) column_classes[j] = class_of(columns[j] / static_cast<double>(std::max<std::size_t>(rows, 1)));
+    for (std::size_t j = 0; j < shape.columns; ++j)
+      column_classes[j] = class_of(columns[j] / static_cast<double>(std::max<std::size_t>(rows, 1)));
+  }
+
+  // A scale that serves few values, or quiet ones, is sent with less precision: a mismatch by a factor f in energy costs
+  // each value (f − 1 − ln f)/(2 ln 2) bit, a grid twice as wide saves one bit.
+  static void coarsen(std::span<std::int16_t> classes, std::size_t values_each) noexcept {
+    const int loudest = *std::ranges::max_element(classes);
+    const int width = values_each <= 24 ? 4 : values_each <= 120 ? 2 : 1;
+    for (std::int16_t& c : classes) {
+      if (c == kZeroClass) continue;
+      const int own = c > loudest - 16 ? width : c > loudest - 32 ? 2 * width : 4 * width;
+      c = static_cast<std::int16_t>(loudest - (loudest - c + own / 2) / own * own);
+    }
   }
 
   void expand(std::span<const std::int16_t> scales, std::span<std::int16_t> classes) const noexcept {
@@ -373,6 +434,8 @@ class Measured final : public ScaleModel {
       }
     }
   }
+
+  static constexpr std::size_t kMaxInverses = 256;
 
   std::size_t block_;
   std::vector<MatrixShape> parts_;
