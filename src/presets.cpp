@@ -17,6 +17,10 @@ constexpr ParameterSpec kStc[] = {
      .summary = "share of the coordinates that is sent"},
 };
 
+constexpr ParameterSpec kPowerSgd[] = {
+    {.name = "rank", .type = ParameterType::kInteger, .min = 1, .max = 1048576, .summary = "of each matrix"},
+};
+
 // The only place that names presets. Each parameter's range lies within that of the stage which takes it.
 constexpr std::array kPresets = {
     Preset{.name = "eden",
@@ -40,6 +44,11 @@ constexpr std::array kPresets = {
            .source = "Sattler et al. 2019, arXiv 1903.02891, algorithm 1",
            .parameters = kStc,
            .stages = "topk:keep={keep}+sign"},
+    Preset{.name = "powersgd",
+           .summary = "two factors of low rank for each matrix, warm-started; needs error feedback",
+           .source = "Vogels et al. 2019, arXiv 1905.13727, algorithm 1",
+           .parameters = kPowerSgd,
+           .stages = "lowrank:rank={rank}+f32"},
 };
 
 }  // namespace

@@ -34,6 +34,11 @@ class Curve(typing.NamedTuple):
     most: np.ndarray
 
 
+def significant(value):
+    """Three significant digits, whole numbers whole: 11.5, 253, 3080."""
+    return f"{value:.3g}" if value < 1000 else f"{float(f'{value:.3g}'):.0f}"
+
+
 def read_results(path):
     """Per plan, in order of appearance, and per seed: round, accuracy and cumulative megabytes of evaluated rounds."""
     plans = {}
@@ -160,7 +165,7 @@ def one_text(entry, needed, axis):
     ratio = entry.get("bytes_ratio_to_float32" if axis == "megabytes" else "rounds_ratio_to_float32") or 1
     if ratio == 1:
         return text
-    return text + (f", 1/{1 / ratio:.3g} of float32's" if axis == "megabytes" else f", {ratio:.2f} times float32's")
+    return text + (f", 1/{significant(1 / ratio)} of float32's" if axis == "megabytes" else f", {ratio:.2f} times float32's")
 
 
 def several_text(entry, needed, axis, seeds, first):
@@ -173,7 +178,7 @@ def several_text(entry, needed, axis, seeds, first):
     factor, ratio = entry["fewer_bytes_than_first"]["median"], entry["rounds_ratio_to_first"]["median"]
     if first or factor is None:
         return text
-    return text + (f", 1/{factor:.3g} of the first's" if axis == "megabytes" else f", {ratio:.2f} times the first's")
+    return text + (f", 1/{significant(factor)} of the first's" if axis == "megabytes" else f", {ratio:.2f} times the first's")
 
 
 def main():

@@ -130,7 +130,7 @@ class Stages(ProgramTest):
 
     def test_presets_are_listed_with_what_they_stand_for(self):
         found = {entry["name"]: entry for entry in self.json("stages") if entry["roles"] == ["preset"]}
-        self.assertLessEqual({"eden", "drive", "terngrad", "stc"}, set(found))
+        self.assertLessEqual({"eden", "drive", "terngrad", "stc", "powersgd"}, set(found))
         self.assertIsNone(found["eden"]["id"])
         self.assertEqual(found["eden"]["stages"], "hadamard:seed=client+lloyd:bits={bits}")
         self.assertEqual([p["range"] for p in found["eden"]["parameters"]], ["1..8"])

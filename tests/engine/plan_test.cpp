@@ -118,6 +118,7 @@ TEST(Preset, StandsForItsStages) {
   EXPECT_EQ(canonical("drive"), canonical("eden:bits=1"));
   EXPECT_EQ(canonical("terngrad"), canonical("ternary+rans"));
   EXPECT_EQ(canonical("stc:keep=0.010"), canonical("topk:keep=0.01+sign"));
+  EXPECT_EQ(canonical("powersgd:rank=4"), canonical("lowrank:rank=4+f32"));
   // Among other stages, and in rules.
   EXPECT_EQ(canonical("mask:keep=0.5 + eden:bits=3 + zstd"),
             canonical("mask:keep=0.5+hadamard:seed=client+lloyd:bits=3+zstd"));
