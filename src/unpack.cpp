@@ -11,7 +11,8 @@ void unpack(const Codec::Impl& codec, std::span<const std::byte> frame, const Ex
   codec.check_cohort(expected.cohort);
   read_header(frame, out.info);
   if (out.info.fingerprint != codec.fingerprint())
-    throw Error(Errc::kWrongPlan, "the frame was made with another plan or layout: its fingerprint is " +
+    throw Error(Errc::kWrongPlan, std::string("the frame was made with another plan or layout") +
+                                      (codec.learns() ? ", or another profile" : "") + ": its fingerprint is " +
                                       std::to_string(out.info.fingerprint) + ", that of '" + codec.text() + "' is " +
                                       std::to_string(codec.fingerprint()), 4);
   if (expected.round && out.info.round != *expected.round)

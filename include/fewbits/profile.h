@@ -45,7 +45,7 @@ class FEWBITS_API Profile {
 
 // Learns a profile from round to round, at the server. The energy of each row and column is estimated from every frame as
 // it is added: the error of a dithered code is known, and is subtracted, so that coarse frames teach it without bias
-// (docs/codecs.md, Scale models).
+// (docs/codecs.md, Profiles).
 class FEWBITS_API ProfileLearner {
  public:
   struct Options {

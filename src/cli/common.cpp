@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "fewbits/error.h"
+#include "fewbits/profile.h"
 #include "io/arrays.h"
 
 namespace fewbits::cli {
@@ -61,6 +62,27 @@ void add_seed(CLI::App& command, std::uint64_t& seed) {
 void add_plan(CLI::App& command, std::string& plan) {
   command.add_option("--plan", plan, "how updates are coded, as 'hadamard+quantize:bits=2'; see fewbits stages")
       ->required();
+}
+
+CLI::Option* add_profile(CLI::App& command, std::string& profile) {
+  return command.add_option("--profile", profile, "file of the scales that the server has learned, for plans with scale=profile");
+}
+
+void check_takes_profile(const Codec& codec, const std::string& option) {
+  if (!codec.takes_profile())
+    throw Error(Errc::kBadArgument, option + " needs a plan with scale=profile, as 'trellis:scale=profile,bits=0.5'; '" +
+                                        codec.plan() + "' has none");
+}
+
+Codec with_profile(const Codec& codec, const std::string& path) {
+  if (path.empty()) return codec;
+  check_takes_profile(codec, "--profile");
+  const std::vector<std::byte> bytes = io::read_file(path);
+  try {
+    return codec.with_profile(Profile::from_bytes(codec.layout(), bytes));
+  } catch (const Error& error) {
+    throw Error(error.code(), path + ": " + error.what());
+  }
 }
 
 void add_json(CLI::App& command, bool& json) { command.add_flag("--json", json, "print JSON"); }

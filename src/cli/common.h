@@ -37,6 +37,15 @@ void add_seed(CLI::App& command, std::uint64_t& seed);
 void add_plan(CLI::App& command, std::string& plan);
 void add_json(CLI::App& command, bool& json);
 
+// --profile, the file of scales that a plan with scale=profile is used with.
+CLI::Option* add_profile(CLI::App& command, std::string& profile);
+
+// `codec` with that profile; itself where `path` is empty. Throws Error that names the file.
+Codec with_profile(const Codec& codec, const std::string& path);
+
+// Throws kBadArgument unless a stage of the plan has scale=profile; `option` is what wants it.
+void check_takes_profile(const Codec& codec, const std::string& option);
+
 // "always", "over rotations", "no".
 std::string to_string(Unbiased unbiased);
 

@@ -13,6 +13,12 @@ std::string bound(const std::optional<double>& value) { return value ? "at most 
 
 ordered_json or_null(const std::optional<double>& value) { return value ? ordered_json(*value) : ordered_json(); }
 
+std::string hexadecimal(std::uint64_t value) {
+  char buffer[19];
+  std::snprintf(buffer, sizeof buffer, "%016llx", static_cast<unsigned long long>(value));
+  return buffer;
+}
+
 const char* when(Unbiased unbiased) {
   switch (unbiased) {
     case Unbiased::kAlways:
@@ -52,7 +58,7 @@ ordered_json to_json(const Description& d) {
           {"groups", groups}};
 }
 
-std::string to_text(const Description& d) {
+std::string to_text(const Description& d, std::uint64_t fingerprint) {
   std::string text = "plan         " + d.plan + "\n";
   if (!d.structure.empty())
     text += "structure    " + d.structure + ": " + std::to_string(d.parameters) + " free parameters stand for " +
@@ -66,6 +72,7 @@ std::string to_text(const Description& d) {
   text += "frame        at most " + std::to_string(d.max_frame_bytes) + " bytes, " + number(d.max_rate) +
           " bits a coordinate" +
           (d.fixed_size ? "; the same for every update, but for the 2 to 14 bytes of round and client" : "") + "\n";
+  text += "fingerprint  " + hexadecimal(fingerprint) + ", which all its frames carry\n";
   for (const GroupDescription& g : d.groups) {
     text += "\nrule " + g.rule + "\n";
     text += "  stages       " + g.stages + "\n";
@@ -134,12 +141,6 @@ ordered_json to_json(const PresetInfo& preset) {
           {"parameters", to_json(preset.parameters)}};
 }
 
-std::string hexadecimal(std::uint64_t value) {
-  char buffer[19];
-  std::snprintf(buffer, sizeof buffer, "%016llx", static_cast<unsigned long long>(value));
-  return buffer;
-}
-
 void inspect_file(const std::string& path, bool json) {
   const std::vector<std::byte> frame = io::read_file(path);
   const FrameInfo info = inspect(frame);
@@ -164,7 +165,7 @@ void inspect_file(const std::string& path, bool json) {
     return;
   }
   print("frame        " + std::to_string(frame.size()) + " bytes, format version " + std::to_string(info.version) +
-        "\n" + "fingerprint  " + hexadecimal(info.fingerprint) + " (of plan and layout)\n" + "round        " +
+        "\n" + "fingerprint  " + hexadecimal(info.fingerprint) + " (of plan, layout and profile)\n" + "round        " +
         std::to_string(info.round) + "\n" + "client       " + std::to_string(info.client) + "\n" + "flags        " +
         std::to_string(info.required_flags) + " to be understood, " + std::to_string(info.optional_flags) +
         " to be ignored\n" + "checksum     " + hexadecimal(info.checksum).substr(8) + ", right\n" + "header       " +
@@ -177,11 +178,13 @@ void add_describe_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("describe", "what a plan promises, before anything is coded");
   struct Options {
     std::string plan;
+    std::string profile;
     LayoutOptions layout;
     bool json = false;
   };
   const auto options = std::make_shared<Options>();
   add_plan(*command, options->plan);
+  add_profile(*command, options->profile);
   options->layout.add_to(*command);
   add_json(*command, options->json);
   command->footer(R"(Without --size and --like for 1048576 coordinates.
@@ -189,14 +192,19 @@ void add_describe_command(CLI::App& app) {
 Examples:
   fewbits describe --plan 'hadamard+quantize:bits=2' --size 2^20
   fewbits describe --plan '*.bias=f32; *=mask:keep=0.1+bf16' --like updates.npz
-  fewbits describe --plan eden:bits=2        what a name of the literature stands for)");
+  fewbits describe --plan eden:bits=2        what a name of the literature stands for
+  fewbits describe --plan trellis:scale=profile,bits=0.5 --profile round3.profile --like updates.npz)");
   command->callback([options] {
     const Layout layout = options->layout.given() ? options->layout.layout() : Layout(kDefaultSize);
-    const Description description = Codec::compile(options->plan, layout).describe();
-    if (options->json)
-      print_json(to_json(description));
-    else
-      print(to_text(description));
+    const Codec codec = with_profile(Codec::compile(options->plan, layout), options->profile);
+    const Description description = codec.describe();
+    if (options->json) {
+      ordered_json said = to_json(description);
+      said["fingerprint"] = hexadecimal(codec.fingerprint());
+      print_json(said);
+    } else {
+      print(to_text(description, codec.fingerprint()));
+    }
   });
 }
 

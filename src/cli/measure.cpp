@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <memory>
 
 #include "cli/common.h"
@@ -14,6 +15,7 @@ constexpr std::size_t kFrontierRepeats = 3;
 
 struct MeasureOptions {
   std::vector<std::string> plans;
+  std::string profile;
   std::vector<std::string> inputs;
   std::size_t repeats = 0;   // 0: not given
   std::uint64_t seed = 1;
@@ -45,6 +47,12 @@ void measure_plans(const MeasureOptions& options) {
   const std::size_t repeats = options.repeats != 0 ? options.repeats : kRepeats;
   std::vector<Codec> codecs;   // all are right before one is run
   for (const std::string& plan : options.plans) codecs.push_back(Codec::compile(plan, updates.layout));
+  // The profile goes to those of the plans that take one.
+  if (!options.profile.empty()) {
+    if (std::ranges::none_of(codecs, &Codec::takes_profile)) check_takes_profile(codecs.front(), "--profile");
+    for (Codec& codec : codecs)
+      if (codec.takes_profile()) codec = with_profile(codec, options.profile);
+  }
   std::vector<Measurement> all;
   {
     MeasureProgress progress;
@@ -101,6 +109,7 @@ void add_measure_command(CLI::App& app) {
                        std::to_string(kFrontierRepeats) + "]")
       ->check(whole_number())
       ->check(CLI::Range(std::size_t{1}, std::size_t{kMaxRound}));
+  add_profile(*command, options->profile)->excludes(frontier);
   add_seed(*command, options->seed);
   add_json(*command, options->json);
   command
@@ -114,6 +123,7 @@ Examples:
   fewbits measure --plan 'hadamard+quantize:bits=2' --plan bf16 normal:2^20
   fewbits measure --plan 'mask:keep=0.1+f32' --repeats 1000 --json lognormal:65536,2
   fewbits measure --plan '<1024=f32; *=hadamard+quantize:bits=1' updates.npz
+  fewbits measure --plan trellis:bits=0.5 --plan trellis:scale=profile,bits=0.5 --profile round3.profile updates.npz
   fewbits measure --frontier normal:2^18
   fewbits measure --frontier --plans-matching trellis --plans-matching EDEN --json out/updates > frontier.json
       and then: python python/fewbits/frontier.py frontier.json)");

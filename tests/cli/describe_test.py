@@ -26,7 +26,8 @@ class Describe(ProgramTest):
     def test_json_has_these_fields(self):
         said = self.describe("b=f32; *=hadamard+quantize:bits=4")
         self.assertEqual(list(said), ["plan", "structure", "coordinates", "parameters", "unbiased", "nmse_bound", "norm_growth",
-                                      "max_frame_bytes", "fixed_size", "max_bits_per_coordinate", "groups"])
+                                      "max_frame_bytes", "fixed_size", "max_bits_per_coordinate", "groups",
+                                      "fingerprint"])
         self.assertEqual(said["plan"], "b=f32+pack; *=hadamard:seed=round+quantize:bits=4,block=0+pack")
         self.assertEqual((said["structure"], said["coordinates"], said["parameters"]), (None, 2050, 2050))
         self.assertEqual([group["rule"] for group in said["groups"]], ["b", "*"])

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -39,6 +40,7 @@ class DitheredFrame {
     states_ = stage.descriptor->name == "dither" ? 1 : static_cast<unsigned>(std::stoul(std::string(stage.parameters.choice("states"))));
     if (stage.parameters.has("step")) step_ = stage.parameters.number("step");
     scale_ = make_scale_model(stage.parameters.choice("scale"), n_, codec.layout().tensors(), profile);
+    if (profile != nullptr) common_level_ = profile->level;
     workspace_.reserve(scale_->workspace_bytes());
     classes_.resize(n_);
     keep_.resize(n_);
@@ -61,14 +63,30 @@ class DitheredFrame {
       std::ranges::fill(noise_, step_ * step_ * code().error);
       return;
     }
-    const unsigned low = in.u8();
-    const unsigned both = low | static_cast<unsigned>(in.u8()) << 8;
-    shape_ = static_cast<int>(both >> 13);
-    zero_ = shape_ == 7;
-    if (zero_) return;
-    const std::uint64_t zigzag = in.varint();
-    const double gain = (zigzag & 1) != 0 ? -static_cast<double>(zigzag / 2 + 1) : static_cast<double>(zigzag / 2);
-    const double level = 1024 + 8.0 * *std::ranges::max_element(classes_) - (both & 8191);
+    double gain = 0;
+    double level = 0;
+    flat_ = false;
+    if (common_level_) {
+      shape_ = in.u8() >> 5;
+      zero_ = shape_ == 7;
+      if (zero_) return;
+      level = *common_level_;
+    } else {
+      unsigned both = in.u8();
+      both |= static_cast<unsigned>(in.u8()) << 8;
+      flat_ = both == 65534;   // the profile is left aside
+      if (flat_) {
+        std::ranges::fill(classes_, std::int16_t{0});
+        both = in.u8();
+        both |= static_cast<unsigned>(in.u8()) << 8;
+      }
+      shape_ = static_cast<int>(both >> 13);
+      zero_ = shape_ == 7;
+      if (zero_) return;
+      const std::uint64_t zigzag = in.varint();
+      gain = (zigzag & 1) != 0 ? -static_cast<double>(zigzag / 2 + 1) : static_cast<double>(zigzag / 2);
+      level = 1024 + 8.0 * *std::ranges::max_element(classes_) - (both & 8191);
+    }
     for (std::size_t i = 0; i < n_; ++i) {
       if (classes_[i] == kZeroClass) continue;
       const double above = (8.0 * classes_[i] - level) / 32;  // octaves of the standard deviation
@@ -89,6 +107,7 @@ class DitheredFrame {
   std::span<const double> noise() const { return noise_; }
   std::size_t side_bytes() const { return side_bytes_; }  // of the scales
   bool zero() const { return zero_; }
+  bool flat() const { return flat_; }
   int shape() const { return shape_; }
 
   // E(x̂ − x)² of a coordinate.
@@ -114,12 +133,14 @@ class DitheredFrame {
   std::size_t n_;
   unsigned states_ = 1;
   double step_ = 0;
+  std::optional<std::int32_t> common_level_;
   std::unique_ptr<ScaleModel> scale_;
   Workspace workspace_;
   std::vector<std::int16_t> classes_;
   std::vector<double> keep_, noise_;
   std::size_t side_bytes_ = 0;
   bool zero_ = false;
+  bool flat_ = false;
   int shape_ = 0;
 };
 

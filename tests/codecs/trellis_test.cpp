@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "fewbits/profile.h"
+#include "profile_state.h"
 #include "tests/codecs/dithered_frame.h"
 #include "tests/engine/support.h"
 #include "tests/kernels/binomial.h"
@@ -25,8 +27,13 @@ struct Case {
   std::string plan;
   std::string input;
   std::size_t d;
+  std::string profile = "";  // the input that it is learned from, if any
+  bool common_step = false;
 };
-std::string text(const Case& c) { return c.plan + ", " + c.input + ", " + std::to_string(c.d) + " coordinates"; }
+std::string text(const Case& c) {
+  return c.plan + ", " + c.input + ", " + std::to_string(c.d) + " coordinates" +
+         (c.profile.empty() ? "" : ", profile of " + c.profile + (c.common_step ? " with a common step" : ""));
+}
 void PrintTo(const Case& c, std::ostream* out) { *out << text(c); }  // NOLINT: GoogleTest's name
 
 std::vector<float> input_of(const std::string& name, std::size_t d) {
@@ -51,7 +58,21 @@ std::vector<float> input_of(const std::string& name, std::size_t d) {
 
 Codec codec_of(const Case& c) {
   // In a matrix where the scale model sees one; `block` must not depend on it.
-  return Codec::compile(c.plan, c.plan.find("separable") != std::string::npos || c.input == "hot row" ? matrix(c.d) : Layout(c.d));
+  const bool in_matrix = c.plan.find("separable") != std::string::npos || c.input == "hot row" || !c.profile.empty();
+  return Codec::compile(c.plan, in_matrix ? matrix(c.d) : Layout(c.d));
+}
+
+// What the server has learned from other updates.
+Profile profile_of(const Case& c, const Codec& plain) {
+  if (c.profile.empty()) return Profile::flat(plain.layout());
+  ProfileLearner learner(plain.layout());
+  learner.learn(input_of(c.profile, c.d));
+  return c.common_step ? learner.profile().with_common_step(plain) : learner.profile();
+}
+
+// Of a plan with one rule.
+ProfileScales scales_of(const Profile& profile) {
+  return {profile.state().tensors, profile.has_common_step() ? profile.state().levels[0] : std::nullopt};
 }
 
 // How far a sum of independent errors may lie from zero: 6 standard errors, where it is a normal one. Where the largest
@@ -138,11 +159,14 @@ class OnAverage : public ::testing::TestWithParam<Case> {
 };
 
 TEST_P(OnAverage, EveryCoordinateComesBack) {
-  const Codec codec = codec_of(GetParam());
+  const Codec plain = codec_of(GetParam());
+  const Profile profile = profile_of(GetParam(), plain);
+  const Codec codec = plain.with_profile(profile);
+  const ProfileScales scales = scales_of(profile);
   ASSERT_EQ(codec.describe().unbiased, Unbiased::kAlways);
   const std::vector<float> x = input_of(GetParam().input, GetParam().d);
   Encoder encoder(codec);
-  DitheredFrame frame(codec);
+  DitheredFrame frame(codec, profile.is_flat() ? nullptr : &scales);
   for (unsigned round = 0; round < kRounds && !HasFailure(); ++round) {
     const auto bytes = encoder.encode(x, {kSeed, round, round % 7});
     frame.open(bytes);
@@ -179,6 +203,26 @@ std::vector<Case> cases() {
   return all;
 }
 INSTANTIATE_TEST_SUITE_P(Plans, OnAverage, ::testing::ValuesIn(cases()));
+
+// Profiles that were learned from something else, with steps of the client's own and with common ones.
+std::vector<Case> profiled_cases() {
+  const std::array<std::string, 5> inputs = {"hot row", "outlier", "lognormal", "two spikes", "ones"};
+  std::vector<Case> all;
+  std::size_t turn = 0;
+  for (const bool common : {false, true})
+    for (const std::string bits : {"1", "0.1"})
+      for (const std::string code : {"trellis:states=8", "trellis:states=64", "dither:correlated=0"}) {
+        const std::string plan = code + ",scale=profile,bits=" + bits;
+        const std::string& input = inputs[turn % inputs.size()];
+        const std::string& other = inputs[(turn + 1 + turn / inputs.size()) % inputs.size()];
+        all.push_back({plan, input, 64, other, common});
+        all.push_back({plan, other, 5, input, common});
+        if ((turn + turn / 3) % 6 == 0 || long_tests()) all.push_back({plan, other, 512, input, common});
+        ++turn;
+      }
+  return all;
+}
+INSTANTIATE_TEST_SUITE_P(Profiles, OnAverage, ::testing::ValuesIn(profiled_cases()));
 
 // ---- errors ----------------------------------------------------------------------------------------------------------
 
