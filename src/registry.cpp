@@ -14,6 +14,7 @@
 #include "codecs/quantize.h"
 #include "codecs/rans.h"
 #include "codecs/sign.h"
+#include "codecs/tcq.h"
 #include "codecs/ternary.h"
 #include "codecs/topk.h"
 #include "codecs/trellis.h"
@@ -36,6 +37,7 @@ constexpr std::array kStages = {
     &kF16,
     &kBf16,
     &kLloyd,
+    &kTcq,
     &kQsgd,
     &kTernary,
     &kNatural,

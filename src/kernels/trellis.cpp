@@ -1,6 +1,7 @@
 #include "kernels/trellis.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "kernels/cells.h"
@@ -11,7 +12,6 @@ namespace {
 // Steps of a block. A block's path ends in its best state, from which the next one goes on. Survivors of a source code
 // meet late (hundreds of steps back), so blocks are long: the ends cost less than 0.2 % of the error.
 constexpr std::size_t kBlock = 4096;
-constexpr std::int16_t kUnreachable = 20000;
 
 // Distance to the nearest point of 4Z + w in 1/256 of a step, as a function of the place modulo 4 alone.
 std::int32_t offset_to(std::int64_t place, int w) noexcept {
@@ -30,19 +30,80 @@ std::int32_t nearest(std::int64_t place, int w) noexcept {
   return static_cast<std::int32_t>(((place - w * kOneStep + period / 2) >> (kStepBits + 2)) * 4 + w);
 }
 
-template <std::size_t kStates, std::size_t kStreams>
+// What is searched: points of a lattice.
+struct Lattice {
+  using Metric = std::int16_t;
+  static constexpr Metric kUnreachable = 20000;
+
+  std::array<Metric, 4> costs(std::size_t i) const noexcept {
+    std::array<Metric, 4> all;
+    for (int w = 0; w < 4; ++w) all[static_cast<std::size_t>(w)] = cost_of(places[i], w, weights[i]);
+    return all;
+  }
+
+  std::int32_t choose(std::size_t i, int w) const noexcept { return nearest(places[i], w); }
+
+  std::span<const std::int64_t> places;
+  std::span<const std::uint16_t> weights;
+};
+
+// Or levels of an alphabet. A cost is below 2^23, and every state is reached from every other one within eight steps.
+struct Alphabet {
+  using Metric = std::int32_t;
+  static constexpr Metric kUnreachable = 1 << 29;
+  static constexpr std::int32_t kNone = 1 << 22;
+
+  Alphabet(std::span<const std::int32_t> levels, std::span<const std::int32_t> from) noexcept : places(from) {
+    size = levels.size();
+    std::fill_n(padded, 4, -kNone);
+    std::ranges::copy(levels, padded + 4);
+    std::fill_n(padded + 4 + size, 4, kNone);
+  }
+
+  std::size_t levels_up_to(std::int32_t place) const noexcept {
+    std::size_t count = 0;
+    for (std::size_t step = size; step > 0; step /= 2)
+      if (count + step <= size && padded[4 + count + step - 1] <= place) count += step;
+    return count;
+  }
+
+  // The level of 4Z + w nearest to the place, counted from the padding on; the lower of two.
+  std::size_t index_of(std::size_t below, std::int32_t place, int w) const noexcept {
+    const std::size_t low = below + 3 - ((below + 3 - static_cast<std::size_t>(w)) & 3);
+    return padded[low + 4] - place < place - padded[low] ? low + 4 : low;
+  }
+
+  std::array<Metric, 4> costs(std::size_t i) const noexcept {
+    std::array<Metric, 4> all;
+    const std::size_t below = levels_up_to(places[i]);
+    for (int w = 0; w < 4; ++w) {
+      const std::int64_t distance = padded[index_of(below, places[i], w)] - places[i];
+      all[static_cast<std::size_t>(w)] = static_cast<Metric>((distance * distance + (1 << 17)) >> 18);
+    }
+    return all;
+  }
+
+  std::int32_t choose(std::size_t i, int w) const noexcept {
+    return static_cast<std::int32_t>(index_of(levels_up_to(places[i]), places[i], w)) - 4;
+  }
+
+  std::span<const std::int32_t> places;
+  std::size_t size = 0;
+  std::int32_t padded[kMaxTrellisLevels + 8];
+};
+
+template <class Source, std::size_t kStates, std::size_t kStreams>
 class Search {
  public:
   static std::size_t scratch_bytes(std::size_t values) noexcept {
     return std::min((values + kStreams - 1) / kStreams, kBlock) * kDecisionBytes;
   }
 
-  Search(const TrellisCode& code, std::span<const std::int64_t> places, std::span<const std::uint16_t> weights,
-         std::span<std::byte> scratch, std::span<std::int32_t> points) noexcept
-      : code_(code), places_(places), weights_(weights), points_(points),
-        decisions_(reinterpret_cast<std::uint8_t*>(scratch.data())) {
-    for (auto& state : metric_) std::ranges::fill(state, kUnreachable);
-    std::ranges::fill(metric_[0], std::int16_t{0});
+  Search(const TrellisCode& code, const Source& source, std::span<std::byte> scratch,
+         std::span<std::int32_t> points) noexcept
+      : code_(code), source_(source), points_(points), decisions_(reinterpret_cast<std::uint8_t*>(scratch.data())) {
+    for (auto& state : metric_) std::ranges::fill(state, Source::kUnreachable);
+    std::ranges::fill(metric_[0], Metric{0});
   }
 
   void run() noexcept {
@@ -55,7 +116,8 @@ class Search {
   }
 
  private:
-  using Row = std::int16_t[kStreams];
+  using Metric = typename Source::Metric;
+  using Row = Metric[kStreams];
 
   // A bit for each state and stream of a step.
   static constexpr std::size_t kDecisionBytes = kStates * kStreams / 8;
@@ -72,8 +134,10 @@ class Search {
     alignas(64) Row cost[4] = {};
     const std::size_t first = step * kStreams;
     const std::size_t count = std::min(kStreams, points_.size() - first);
-    for (std::size_t lane = 0; lane < count; ++lane)
-      for (int w = 0; w < 4; ++w) cost[w][lane] = cost_of(places_[first + lane], w, weights_[first + lane]);
+    for (std::size_t lane = 0; lane < count; ++lane) {
+      const auto costs = source_.costs(first + lane);
+      for (std::size_t w = 0; w < 4; ++w) cost[w][lane] = costs[w];
+    }
     alignas(64) std::uint8_t decided[kStates * kStreams];
     constexpr std::size_t kHalf = kStates / 2;
     for (std::size_t next = 0; next < kStates; ++next) {
@@ -81,14 +145,14 @@ class Search {
       const std::size_t zero = next ^ (odd != 0 ? code_.parity : 0);
       const std::size_t one = zero ^ code_.input;
       const bool swapped = one < zero;
-      const std::int16_t* low = metric_[2 * std::min(zero, one) + odd];
-      const std::int16_t* high = metric_[2 * std::max(zero, one) + odd];
-      const std::int16_t* low_cost = cost[odd + (swapped ? 2 : 0)];
-      const std::int16_t* high_cost = cost[odd + (swapped ? 0 : 2)];
-      std::int16_t* out = next_[next];
+      const Metric* low = metric_[2 * std::min(zero, one) + odd];
+      const Metric* high = metric_[2 * std::max(zero, one) + odd];
+      const Metric* low_cost = cost[odd + (swapped ? 2 : 0)];
+      const Metric* high_cost = cost[odd + (swapped ? 0 : 2)];
+      Metric* out = next_[next];
       for (std::size_t lane = 0; lane < kStreams; ++lane) {
-        const auto a = static_cast<std::int16_t>(low[lane] + low_cost[lane]);
-        const auto b = static_cast<std::int16_t>(high[lane] + high_cost[lane]);
+        const auto a = static_cast<Metric>(low[lane] + low_cost[lane]);
+        const auto b = static_cast<Metric>(high[lane] + high_cost[lane]);
         out[lane] = b < a ? b : a;
         decided[next * kStreams + lane] = b < a ? 1 : 0;
       }
@@ -105,7 +169,7 @@ class Search {
     for (const auto& state : metric_)
       for (std::size_t lane = 0; lane < kStreams; ++lane) least[lane] = std::min(least[lane], state[lane]);
     for (auto& state : metric_)
-      for (std::size_t lane = 0; lane < kStreams; ++lane) state[lane] = static_cast<std::int16_t>(state[lane] - least[lane]);
+      for (std::size_t lane = 0; lane < kStreams; ++lane) state[lane] = static_cast<Metric>(state[lane] - least[lane]);
   }
 
   // From the best state after the block back to its beginning. Only that state goes on.
@@ -115,7 +179,7 @@ class Search {
       std::size_t state = 0;
       for (std::size_t s = 1; s < kStates; ++s)
         if (metric_[s][lane] < metric_[state][lane]) state = s;
-      for (std::size_t s = 0; s < kStates; ++s) metric_[s][lane] = s == state ? 0 : kUnreachable;
+      for (std::size_t s = 0; s < kStates; ++s) metric_[s][lane] = s == state ? Metric{0} : Source::kUnreachable;
       for (std::size_t step = end; step-- > start;) {
         const std::size_t odd = state >= kHalf ? 1 : 0;
         const std::size_t zero = state ^ (odd != 0 ? code_.parity : 0);
@@ -124,15 +188,14 @@ class Search {
         const bool high = (decisions(step)[bit / 8] >> bit % 8 & 1) != 0;
         const std::size_t from = high ? std::max(zero, one) : std::min(zero, one);
         const std::size_t i = step * kStreams + lane;
-        if (i < points_.size()) points_[i] = nearest(places_[i], static_cast<int>(odd + (from == one ? 2 : 0)));
+        if (i < points_.size()) points_[i] = source_.choose(i, static_cast<int>(odd + (from == one ? 2 : 0)));
         state = 2 * from + odd;
       }
     }
   }
 
   TrellisCode code_;
-  std::span<const std::int64_t> places_;
-  std::span<const std::uint16_t> weights_;
+  Source source_;
   std::span<std::int32_t> points_;
   std::uint8_t* decisions_;
   alignas(64) Row metric_[kStates];
@@ -169,14 +232,22 @@ std::size_t trellis_streams(std::size_t values) noexcept {
 
 std::size_t trellis_scratch(unsigned states, std::size_t values) noexcept {
   return with_sizes(states, trellis_streams(values), [=]<std::size_t kStates, std::size_t kStreams>() {
-    return Search<kStates, kStreams>::scratch_bytes(values);
+    return Search<Lattice, kStates, kStreams>::scratch_bytes(values);
   });
 }
 
 void trellis_search(const TrellisCode& code, std::span<const std::int64_t> places, std::span<const std::uint16_t> weights,
                     std::span<std::byte> scratch, std::span<std::int32_t> points) noexcept {
   with_sizes(code.states, trellis_streams(points.size()), [&]<std::size_t kStates, std::size_t kStreams>() {
-    Search<kStates, kStreams>(code, places, weights, scratch, points).run();
+    Search<Lattice, kStates, kStreams>(code, {places, weights}, scratch, points).run();
+    return 0;
+  });
+}
+
+void trellis_search(const TrellisCode& code, std::span<const std::int32_t> places,
+                    std::span<const std::int32_t> levels, std::span<std::byte> scratch, std::span<std::int32_t> points) noexcept {
+  with_sizes(code.states, trellis_streams(points.size()), [&]<std::size_t kStates, std::size_t kStreams>() {
+    Search<Alphabet, kStates, kStreams>(code, Alphabet(levels, places), scratch, points).run();
     return 0;
   });
 }

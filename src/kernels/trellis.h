@@ -33,4 +33,11 @@ std::size_t trellis_scratch(unsigned states, std::size_t values) noexcept;
 void trellis_search(const TrellisCode& code, std::span<const std::int64_t> places, std::span<const std::uint16_t> weights,
                     std::span<std::byte> scratch, std::span<std::int32_t> points) noexcept;
 
+// The same for points that are the indices of levels: 4, 8, … kMaxTrellisLevels of them, which rise. places and levels:
+// fixed point with 16 fractional bits, below 2^20 in magnitude. Costs are integers of 2^-14; of two equally near levels
+// that a state allows alike the lower is taken.
+constexpr std::size_t kMaxTrellisLevels = 32;
+void trellis_search(const TrellisCode& code, std::span<const std::int32_t> places,
+                    std::span<const std::int32_t> levels, std::span<std::byte> scratch, std::span<std::int32_t> points) noexcept;
+
 }  // namespace fewbits

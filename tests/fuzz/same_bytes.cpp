@@ -54,6 +54,7 @@ constexpr Record kRecords[] = {
     {"trellis:states=256,bits=0.3", 0x3D76499419950510, 0x4882F3CD3040C447},
     {"hadamard:seed=client+trellis:states=8,bits=1", 0x51C2EDF108A0D278, 0xB41E7B2C09E5F9ED},
     {"hadamard:seed=client+lloyd:bits=2", 0x9FE8666B1803C23C, 0x0C68549F50E84F1E},
+    {"hadamard:seed=client+tcq:bits=2", 0x83DD886A07CB11DA, 0x5D3FE9EF12036C96},
     {"hadamard+quantize:bits=3", 0x3166DA12FAE6DA39, 0x7A40938AA97801CB},
 };
 

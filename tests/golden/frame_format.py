@@ -44,6 +44,7 @@ STAGES = {  # name: (id, kind, {parameter: default})
     "dither": (11, "quantizer", {"bits": None, "nmse": None, "step": None, "scale": "separable", "correlated": "0"}),
     "trellis": (12, "quantizer", {"bits": None, "nmse": None, "step": None, "scale": "separable", "states": "64"}),
     "lloyd": (13, "quantizer", {"bits": None}),
+    "tcq": (25, "quantizer", {"bits": None, "states": "64"}),
     "qsgd": (14, "quantizer", {"levels": None, "bucket": "0"}),
     "ternary": (15, "quantizer", {}),
     "natural": (16, "quantizer", {}),
@@ -1239,37 +1240,109 @@ class Dithered:
         y, weight = np.zeros(total * count, np.int64), np.zeros(total * count, np.int64)
         y[:len(places)], weight[:len(places)] = places, costs
         y, weight = y.reshape(total, count), weight.reshape(total, count)
-        ways = [[] for _ in range(self.states)]   # into each state: (from, w), from rising
-        for state in range(self.states):
-            for w in (state % 2, state % 2 + 2):
-                ways[self.next_state(state, w)].append((state, w))
-        low, low_w = (np.array([way[0][part] for way in ways]) for part in (0, 1))
-        high, high_w = (np.array([way[1][part] for way in ways]) for part in (0, 1))
-        points, start = np.zeros((total, count), np.int64), np.zeros(count, np.int64)
-        for begin in range(0, total, 4096):
-            end, taken = min(begin + 4096, total), []
-            metric = np.full((self.states, count), 1 << 40)
-            metric[start, np.arange(count)] = 0
-            nearest = []
-            for step in range(begin, end):
-                near = np.stack([4 * ((y[step] - w * STEP + 2 * STEP) // (4 * STEP)) + w for w in range(4)])
-                d = (y[step] - near * STEP + (1 << 15)) >> 16
-                cost = (d * d * weight[step] + (1 << 15)) >> 16
-                a, b = metric[low] + cost[low_w], metric[high] + cost[high_w]
-                taken.append(b < a)
-                metric = np.minimum(a, b)
-                nearest.append(near)
-            start = state = np.argmin(metric, 0)
-            for step in range(end - 1, begin - 1, -1):
-                upper = taken[step - begin][state, np.arange(count)]
-                w = np.where(upper, high_w[state], low_w[state])
-                points[step] = nearest[step - begin][w, np.arange(count)]
-                state = np.where(upper, high[state], low[state])
-        return points.reshape(-1)[:len(places)].tolist()
+
+        def choices(step):
+            near = np.stack([4 * ((y[step] - w * STEP + 2 * STEP) // (4 * STEP)) + w for w in range(4)])
+            d = (y[step] - near * STEP + (1 << 15)) >> 16
+            return near, (d * d * weight[step] + (1 << 15)) >> 16
+        return cheapest_path(self.states, self.next_state, total, count, choices)[:len(places)].tolist()
+
+
+def cheapest_path(states, next_state, total, count, choices):
+    """choices(step): points by k mod 4, and what they cost; each of shape (4, count)."""
+    ways = [[] for _ in range(states)]   # into each state: (from, w), from rising
+    for state in range(states):
+        for w in (state % 2, state % 2 + 2):
+            ways[next_state(state, w)].append((state, w))
+    low, low_w = (np.array([way[0][part] for way in ways]) for part in (0, 1))
+    high, high_w = (np.array([way[1][part] for way in ways]) for part in (0, 1))
+    points, start = np.zeros((total, count), np.int64), np.zeros(count, np.int64)
+    for begin in range(0, total, 4096):
+        end, taken = min(begin + 4096, total), []
+        metric = np.full((states, count), 1 << 40)
+        metric[start, np.arange(count)] = 0
+        nearest = []
+        for step in range(begin, end):
+            near, cost = choices(step)
+            a, b = metric[low] + cost[low_w], metric[high] + cost[high_w]
+            taken.append(b < a)
+            metric = np.minimum(a, b)
+            nearest.append(near)
+        start = state = np.argmin(metric, 0)
+        for step in range(end - 1, begin - 1, -1):
+            upper = taken[step - begin][state, np.arange(count)]
+            w = np.where(upper, high_w[state], low_w[state])
+            points[step] = nearest[step - begin][w, np.arange(count)]
+            state = np.where(upper, high[state], low[state])
+    return points.reshape(-1)
+
+
+class Tcq:
+    codes = {8: (5, 2), 64: (33, 10), 256: (166, 121)}
+
+    def __init__(self, stage, position, n):
+        self.n, self.alphabet, self.states = n, 1 << stage["bits"], stage["states"]
+        text = (pathlib.Path(__file__).parents[2] / "docs" / "frame-format.md").read_text()
+        row = re.search(rf"^\| {self.states} \| {stage['bits']} \| ([\d ]+) \|$", text, flags=re.M)
+        positive = np.array([int(v) for v in row[1].split()])
+        self.integers = np.concatenate([-positive[::-1], positive])
+        self.levels = self.integers / 65536
+        self.count = 1 if n < 1 << 12 else 8 if n < 1 << 15 else 32
+
+    def next_state(self, state, k):
+        a, b = self.codes[self.states]
+        return state // 2 ^ a * (state % 2) ^ b * (k // 2 % 2)
+
+    def walk(self, level_of):
+        states = [0] * self.count
+        levels = np.zeros(self.n, np.int64)
+        for i in range(self.n):
+            state = states[i % self.count]
+            levels[i] = level_of(i, state % 2)
+            states[i % self.count] = self.next_state(state, int(levels[i]))
+        return levels
+
+    def quantize(self, keys, x):
+        if self.n == 0:
+            return b"", np.zeros(0, np.int64)
+        x = x.astype(np.float64)
+        energy = lane_sum(x ** 2)
+        if energy == 0:
+            return struct.pack("<f", 0), np.zeros(self.n, np.int64)
+        total = -(-self.n // self.count)
+        y = np.zeros(total * self.count, np.int64)
+        ones = 65536 / math.sqrt(energy / self.n)
+        y[:self.n] = np.rint(np.clip(x * ones, -2.0 ** 20, 2.0 ** 20))
+        y = y.reshape(total, self.count)
+        present = (np.arange(total * self.count) < self.n).reshape(total, self.count)
+
+        def choices(step):
+            distances = np.abs(self.integers[:, None] - y[step])
+            near = np.stack([4 * np.argmin(distances[w::4], 0) + w for w in range(4)])
+            d = self.integers[near] - y[step]
+            return near, ((d * d + (1 << 17)) >> 18) * present[step]
+        k = cheapest_path(self.states, self.next_state, total, self.count, choices)[:self.n]
+        along = lane_sum(x * self.levels[k])
+        if along < self.levels[self.alphabet] * math.sqrt(energy):
+            far = int(np.argmax(np.abs(x)))
+            last = self.alphabet
+            k = self.walk(lambda i, odd: odd + ((0 if x[i] < 0 else 2 * last - 2) if i == far else
+                                                last - 2 if x[i] < 0 else last))
+            along = lane_sum(x * self.levels[k])
+        scale = f32(energy / along)
+        return struct.pack("<f", scale), k // 2 * int(scale != 0)
+
+    def read_side(self, data):
+        return read_scale(data, self.n)
+
+    def dequantize(self, side, symbols, weight):
+        scale = scale_of(side)
+        refuse_if(scale == 0 and np.any(symbols), "symbols without a scale")
+        return (weight * scale) * self.levels[self.walk(lambda i, odd: 2 * int(symbols[i]) + odd)]
 
 
 QUANTIZERS = {"quantize": Quantize, "lloyd": Lloyd, "qsgd": Qsgd, "ternary": Ternary, "natural": Natural, "sign": Sign,
-              "dither": Dithered, "trellis": Dithered}
+              "dither": Dithered, "trellis": Dithered, "tcq": Tcq}
 
 
 # ---- coders (7) ------------------------------------------------------------------------------------------------------

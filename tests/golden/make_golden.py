@@ -100,6 +100,11 @@ CASES = [  # name, plan, update, seed, round, client
     *[(f"lloyd_{u}", f"lloyd:bits={b}", u, 2, 3, 4) for b, u in enumerate(
         ("one", "three", "equal", "zero", "spike", "denormal", "huge", "none"), 1)],
     *[(f"lloyd3_{u}", "lloyd:bits=3", u, 2, 3, 4) for u in ("signed_zero", "tiny", "wide")],
+    *[(f"tcq{b}_{states}", f"tcq:bits={b},states={states}", "n1000", 1, 0, b) for b in range(1, 5) for states in (8, 64, 256)],
+    *[(f"tcq_{u}", f"tcq:bits={b}", u, 2, 3, 4) for b, u in (
+        (1, "one"), (2, "three"), (3, "equal"), (4, "zero"), (1, "spike"), (2, "denormal"), (3, "huge"), (4, "none"),
+        (1, "signed_zero"), (2, "tiny"), (3, "wide"))],
+    *[(f"tcq_rotated{b}", f"hadamard:seed=client+tcq:bits={b},states=8", "n4097", 7, 1, 300) for b in (1, 3)],
     *[(f"eden{b}", f"hadamard:seed=client+lloyd:bits={b}", "n4097", 7, 1, 300) for b in (1, 2, 5)],
     *[(f"qsgd{s}_{b}", f"qsgd:levels={s},bucket={b}+pack", "n1000", 1, 0, b)
       for s, b in ((1, 0), (1, 128), (4, 3), (127, 100), (32767, 1), (1000, 999))],

@@ -69,6 +69,13 @@ SECTIONS = {
         (floats(1e-45) + b"\x1b", READ), (floats(LARGEST / 2) + b"\x16", READ), (floats(LARGEST) + b"\x1b", REFUSED),
         (floats(float("inf")) + b"\x1b", REFUSED), (floats(float("nan")) + b"\x1b", REFUSED),
         (floats(0.5), REFUSED), (floats(0.5)[:3], REFUSED)],
+    ("tcq:bits=2", 3): [
+        (floats(0.5) + b"\x1b", READ), (floats(0.5) + b"\x5b", REFUSED), (floats(-0.5) + b"\x1b", REFUSED),
+        (floats(0) + b"\x00", READ), (floats(0) + b"\x10", REFUSED), (floats(-0.0) + b"\x00", REFUSED),
+        (floats(1e-45) + b"\x1b", READ), (floats(LARGEST / 2) + b"\x16", READ), (floats(LARGEST) + b"\x1b", REFUSED),
+        (floats(float("inf")) + b"\x1b", REFUSED), (floats(float("nan")) + b"\x1b", REFUSED),
+        (floats(0.5), REFUSED), (floats(0.5)[:3], REFUSED)],
+    ("tcq:bits=1", 0): [(b"", READ), (floats(0), REFUSED)],
     ("lloyd:bits=1", 0): [(b"", READ), (floats(0), REFUSED)],
     ("qsgd:levels=2,bucket=2+pack", 3): [
         (floats(1, 2) + b"\x1c\x00\x00", REFUSED), (floats(1, 2) + b"\x1b\x00", READ), (floats(1, 2) + b"\x0c\x01", READ),
