@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstring>
 #include <functional>
 #include <map>
 #include <set>
@@ -95,7 +94,7 @@ class Coding {
         quantizer_.workspace_bytes() + coder_->workspace_bytes() + coder_->scratch_bytes(n, quantizer_);
     workspace_.reserve(scratch);
     const Workspace::Scope scope(workspace_);
-    std::memset(workspace_.take<std::byte>(scratch).data(), garbage, scratch);
+    std::ranges::fill(workspace_.take<std::byte>(scratch), static_cast<std::byte>(garbage));
   }
 
   std::vector<std::byte> encode(std::span<const std::int32_t> symbols) {
