@@ -12,6 +12,11 @@ constexpr ParameterSpec kEden[] = {
     {.name = "bits", .type = ParameterType::kInteger, .min = 1, .max = 8, .summary = "bits a value"},
 };
 
+constexpr ParameterSpec kEdenEntropy[] = {
+    {.name = "bits", .type = ParameterType::kNumber, .min = 0.015625, .max = 8,
+     .summary = "entropy of a value's symbol, for normal values"},
+};
+
 constexpr ParameterSpec kStc[] = {
     {.name = "keep", .type = ParameterType::kNumber, .min = 0, .max = 1, .min_excluded = true,
      .summary = "share of the coordinates that is sent"},
@@ -28,6 +33,11 @@ constexpr std::array kPresets = {
            .source = "Vargaftik et al. 2022, arXiv 2108.08842",
            .parameters = kEden,
            .stages = "hadamard:seed=client+lloyd:bits={bits}"},
+    Preset{.name = "eden-ee",
+           .summary = "a private rotation and multiples of one step, entropy-coded",
+           .source = "Vargaftik et al. 2022, arXiv 2108.08842, section 3",
+           .parameters = kEdenEntropy,
+           .stages = "hadamard:seed=client+ecsq:bits={bits}"},
     Preset{.name = "drive",
            .summary = "a private rotation and signs: EDEN at 1 bit",
            .source = "Vargaftik et al. 2021, arXiv 2105.08339",

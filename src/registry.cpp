@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "codecs/ecsq.h"
 #include "codecs/float_formats.h"
 #include "codecs/hadamard.h"
 #include "codecs/lloyd.h"
@@ -38,6 +39,7 @@ constexpr std::array kStages = {
     &kBf16,
     &kLloyd,
     &kTcq,
+    &kEcsq,
     &kQsgd,
     &kTernary,
     &kNatural,

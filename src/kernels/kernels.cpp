@@ -61,6 +61,15 @@ void round_magnitudes(std::uint64_t key, std::size_t bucket, std::span<const dou
   reference::round_magnitudes(key, bucket, slopes, x, symbols);
 }
 
+void round_to_steps(double slope, std::int32_t most, std::span<const float> x,
+                    std::span<std::int32_t> symbols) noexcept {
+  reference::round_to_steps(slope, most, x, symbols);
+}
+
+double sum_of_levels(std::span<const float> x, std::span<const std::int32_t> symbols) noexcept {
+  return reference::sum_of_levels(x, symbols);
+}
+
 void accumulate_signed(double step, std::span<const std::int32_t> symbols, std::span<double> sum) noexcept {
   reference::accumulate_signed(step, symbols, sum);
 }

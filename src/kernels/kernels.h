@@ -74,6 +74,12 @@ void accumulate_points(std::span<const double> points, std::span<const std::int3
 void round_magnitudes(std::uint64_t key, std::size_t bucket, std::span<const double> slopes, std::span<const float> x,
                       std::span<std::int32_t> symbols) noexcept;
 
+// The same with the nearest level, ties to even, at most `most`.
+void round_to_steps(double slope, std::int32_t most, std::span<const float> x, std::span<std::int32_t> symbols) noexcept;
+
+// Σ |x_i|·l_i of such symbols.
+double sum_of_levels(std::span<const float> x, std::span<const std::int32_t> symbols) noexcept;
+
 // sum[i] += step × what such a symbol stands for.
 void accumulate_signed(double step, std::span<const std::int32_t> symbols, std::span<double> sum) noexcept;
 

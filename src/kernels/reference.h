@@ -315,6 +315,21 @@ inline void round_magnitudes(std::uint64_t key, std::size_t bucket, std::span<co
   }
 }
 
+inline void round_to_steps(double slope, std::int32_t most, std::span<const float> x,
+                           std::span<std::int32_t> symbols) noexcept {
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const double steps = std::min(std::rint(static_cast<double>(std::abs(x[i])) * slope), static_cast<double>(most));
+    const auto level = static_cast<std::int32_t>(steps);
+    symbols[i] = level == 0 ? 0 : 2 * level - (x[i] < 0 ? 1 : 0);
+  }
+}
+
+inline double sum_of_levels(std::span<const float> x, std::span<const std::int32_t> symbols) noexcept {
+  return lane_sum(x.size(), [&](std::size_t i) {
+    return static_cast<double>(std::abs(x[i])) * ((symbols[i] + 1) / 2);
+  });
+}
+
 inline void accumulate_signed(double step, std::span<const std::int32_t> symbols, std::span<double> sum) noexcept {
   for (std::size_t i = 0; i < symbols.size(); ++i) {
     const std::int32_t level = (symbols[i] + 1) / 2;

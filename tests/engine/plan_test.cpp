@@ -98,7 +98,7 @@ TEST(Plan, ErrorsNameThePositionAndTheChoices) {
       {"f32+drive", 4, {"'hadamard' is a transform", "before the quantizer 'f32'"}},
       {"drive+f32", 6, {"'f32' is a second quantizer after 'lloyd'"}},
       {"terngrad+pack", 9, {"'pack' cannot follow the coder 'rans'"}},
-      {"edne:bits=2", 0, {"no stage is named 'edne'", "stands for stages: eden, drive"}},
+      {"edne:bits=2", 0, {"no stage is named 'edne'", "stands for stages: eden, eden-ee, drive"}},
       {"train=eden:bits=2 | f32", 6, {"no stage is named 'eden'", "a structured family is one of mask"}},
       {"f32 f16", 0, {"no stage is named 'f32 f16'"}},
   };

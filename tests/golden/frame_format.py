@@ -45,6 +45,7 @@ STAGES = {  # name: (id, kind, {parameter: default})
     "trellis": (12, "quantizer", {"bits": None, "nmse": None, "step": None, "scale": "separable", "states": "64"}),
     "lloyd": (13, "quantizer", {"bits": None}),
     "tcq": (25, "quantizer", {"bits": None, "states": "64"}),
+    "ecsq": (24, "quantizer", {"bits": None}),
     "qsgd": (14, "quantizer", {"levels": None, "bucket": "0"}),
     "ternary": (15, "quantizer", {}),
     "natural": (16, "quantizer", {}),
@@ -55,10 +56,10 @@ STAGES = {  # name: (id, kind, {parameter: default})
     "rans": (10, "coder", {}),
     "topk": (18, "transform", {"keep": None}),
 }
-WISHES = {("zstd", "level"), ("lowrank", "iterations")} | {(name, key) for name in ("dither", "trellis")
+WISHES = {("zstd", "level"), ("lowrank", "iterations"), ("ecsq", "bits")} | {(name, key) for name in ("dither", "trellis")
                                                             for key in ("bits", "nmse")}
 INTEGERS = {"rank", "iterations", "bits", "block", "level", "levels", "bucket", "correlated", "states"}
-DEFAULT_CODERS = dict.fromkeys(("dither", "trellis", "qsgd", "ternary"), "rans")
+DEFAULT_CODERS = dict.fromkeys(("dither", "trellis", "ecsq", "qsgd", "ternary"), "rans")
 
 
 def shortest(value):
@@ -828,6 +829,39 @@ class Sign:
         return np.where(symbols == 1, -(weight * scale), weight * scale)
 
 
+class Ecsq:
+    alphabet = 4095
+
+    def __init__(self, stage, position, n):
+        self.n, bits = n, stage["bits"]
+        table = [(key, values[0]) for key, values in read_table("ecsq").items()]
+        (b0, s0), (b1, s1) = next(pair for pair in zip(table, table[1:]) if pair[0][0] <= bits <= pair[1][0])
+        self.step = s1 if bits == b1 else s0 + (s1 - s0) * ((bits - b0) / (b1 - b0))
+
+    def levels(self, x, step):
+        return np.minimum(np.rint(np.abs(x).astype(np.float64) * (1 / step)), 2047).astype(np.int64)
+
+    def quantize(self, keys, x):
+        if self.n == 0:
+            return b"", np.zeros(0, np.int64)
+        energy = lane_sum(x.astype(np.float64) ** 2)
+        if energy == 0:
+            return struct.pack("<f", 0), np.zeros(self.n, np.int64)
+        levels = self.levels(x, math.sqrt(energy / self.n) * self.step)
+        if not np.any(levels):
+            levels = self.levels(x, 1.5 * float(np.abs(x).max()))
+        scale = f32(energy / lane_sum(np.abs(x).astype(np.float64) * levels))
+        return struct.pack("<f", scale), signed(levels, x < 0) * int(scale != 0)
+
+    def read_side(self, data):
+        return read_scale(data, self.n)
+
+    def dequantize(self, side, symbols, weight):
+        scale = scale_of(side)
+        refuse_if(self.n and (scale == 0) == bool(np.any(symbols)), "a scale without symbols, or symbols without one")
+        return (weight * scale) * levels_of(symbols)
+
+
 # ---- `dither` and `trellis` (6) --------------------------------------------------------------------------------------
 with decimal.localcontext(prec=50):
     POWERS = [float(decimal.Decimal(2) ** (decimal.Decimal(i) / 32)) for i in range(32)]
@@ -1342,7 +1376,7 @@ class Tcq:
 
 
 QUANTIZERS = {"quantize": Quantize, "lloyd": Lloyd, "qsgd": Qsgd, "ternary": Ternary, "natural": Natural, "sign": Sign,
-              "dither": Dithered, "trellis": Dithered, "tcq": Tcq}
+              "ecsq": Ecsq, "dither": Dithered, "trellis": Dithered, "tcq": Tcq}
 
 
 # ---- coders (7) ------------------------------------------------------------------------------------------------------

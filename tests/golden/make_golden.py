@@ -115,6 +115,11 @@ CASES = [  # name, plan, update, seed, round, client
     *[(f"topk_sign{k}", f"topk:keep={k}+sign", "n4097", 2, 3, 4) for k in ("0.001", "0.1")],
     ("rotated_sign", "hadamard+mask:keep=0.5,seed=round+sign", "n1000", 2, 3, 4),
     ("rotated_natural", "hadamard:seed=client+natural", "n1000", 2, 3, 4),
+    *[(f"ecsq{i}", f"hadamard:seed=client+ecsq:bits={b}+pack", "n4097", 3, 2, 1)
+      for i, b in enumerate(("0.015625", "0.1", "1", "2.3", "8"))],
+    *[(f"ecsq_{u}", f"ecsq:bits={b}+pack", u, 2, 3, 4) for u, b in (
+        ("one", "0.1"), ("three", "1"), ("equal", "0.5"), ("zero", "1"), ("spike", "8"), ("denormal", "3"), ("huge", "2"),
+        ("none", "1"), ("signed_zero", "1.5"), ("tiny", "4"), ("wide", "0.2"))],
     ("rules", "*.bias=f32; <300=quantize:bits=8; *=hadamard+quantize:bits=3", "layers", 6, 5, 4),
     ("rules_joined", "out.*=f16; *=quantize:bits=5", "layers", 6, 5, 4),
     ("rules_unused", "nothing=f16; *=quantize:bits=5", "layers", 6, 5, 4),

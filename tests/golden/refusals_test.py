@@ -77,6 +77,13 @@ SECTIONS = {
         (floats(0.5), REFUSED), (floats(0.5)[:3], REFUSED)],
     ("tcq:bits=1", 0): [(b"", READ), (floats(0), REFUSED)],
     ("lloyd:bits=1", 0): [(b"", READ), (floats(0), REFUSED)],
+    ("ecsq:bits=1+pack", 2): [                                 # planes of 8 bits and of 4
+        (floats(1) + b"\x01\x02\x00", READ), (floats(1) + b"\xfe\xfd\xff", READ), (floats(1) + b"\xff\x00\x0f", REFUSED),
+        (floats(1) + b"\x00\x00\x00", REFUSED), (floats(0) + b"\x00\x00\x00", READ), (floats(0) + b"\x00\x01\x00", REFUSED),
+        (floats(-1) + b"\x01\x02\x00", REFUSED), (floats(-0.0) + b"\x00\x00\x00", REFUSED),
+        (floats(float("inf")) + b"\x01\x02\x00", REFUSED), (floats(LARGEST) + b"\x01\x02\x00", READ),
+        (floats(LARGEST) + b"\x03\x02\x00", REFUSED), (floats(1) + b"\x01\x02", REFUSED)],
+    ("ecsq:bits=1+pack", 0): [(b"", READ), (floats(0), REFUSED)],
     ("qsgd:levels=2,bucket=2+pack", 3): [
         (floats(1, 2) + b"\x1c\x00\x00", REFUSED), (floats(1, 2) + b"\x1b\x00", READ), (floats(1, 2) + b"\x0c\x01", READ),
         (floats(1, 2) + b"\x0c\x03", REFUSED),               # symbol 7 of 5
