@@ -5,6 +5,7 @@ code of a Gaussian can have at the same rate, 1/(4^rate - 1), against the rate. 
 """
 
 import argparse
+import io
 import json
 import pathlib
 import re
@@ -16,6 +17,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt  # noqa: E402: after the choice of the backend
 import numpy as np  # noqa: E402
+import PIL.Image  # noqa: E402: matplotlib needs it too
 from matplotlib.lines import Line2D  # noqa: E402
 from matplotlib.patches import Patch  # noqa: E402
 
@@ -28,7 +30,7 @@ PROMISES = {
 
 # Okabe and Ito's colours, told apart by colour-blind readers, and a few more; markers tell the rest apart.
 BLUE, ORANGE, VERMILION, GREEN = "#0072B2", "#E69F00", "#D55E00", "#009E73"
-BLACK, PINK, SKY, BROWN, GREY, VIOLET = "#000000", "#CC79A7", "#56B4E9", "#7F4F24", "#8C8C8C", "#6A3D9A"
+BLACK, PINK, SKY, BROWN, GREY, VIOLET, OLIVE = "#000000", "#CC79A7", "#56B4E9", "#7F4F24", "#8C8C8C", "#6A3D9A", "#8A8A00"
 SCALE_COLOURS = {"flat": BLUE, "block:256": ORANGE, "separable": VERMILION, "profile": GREEN}
 LOOKS = {  # of families by their names in src/cli/frontier_plans.cpp, so that pictures agree
     "floats": (GREY, "o"),
@@ -39,17 +41,18 @@ LOOKS = {  # of families by their names in src/cli/frontier_plans.cpp, so that p
     "mask+f32": (VIOLET, "<"),
     "EDEN": (BLACK, "o"),
     "EDEN+rans": (PINK, "D"),
-    "QSGD, one norm": (BLACK, ">"),
-    "QSGD, buckets of 128": (BLACK, "p"),
-    "TernGrad": (VIOLET, "X"),
+    "EDEN, entropy-coded": (BROWN, "o"),
+    "QSGD, one norm": (OLIVE, ">"),
+    "QSGD, buckets of 128": (OLIVE, "p"),
+    "TernGrad": (OLIVE, "X"),
     "natural": (BROWN, "P"),
     "sign": (PINK, "X"),
     "topk+f32": (SKY, "o"),
     "topk+quantize": (BROWN, "s"),
     "topk+sign (STC)": (BLACK, "D"),
-    "count sketch": (SKY, "^"),
+    "count sketch+quantize": (SKY, "^"),
     "PowerSGD": (VIOLET, "s"),
-    "low rank + trellis": (BLACK, "*"),
+    "low rank+trellis": (BLACK, "*"),
 }
 MARKERS = "oD^v<>psX"
 
@@ -193,8 +196,11 @@ def draw(data, families, title, path):
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title(title or f"{data['source']}, {data['coordinates']:,} coordinates", fontsize=10, loc="left", color="0.25")
-    figure.savefig(path, dpi=110, pil_kwargs={"optimize": True})
+    pixels = io.BytesIO()
+    figure.savefig(pixels, dpi=110)
     plt.close(figure)
+    # A palette is a third of the bytes, and the picture has few colours.
+    PIL.Image.open(pixels).convert("RGB").quantize(128, dither=PIL.Image.Dither.NONE).save(path, optimize=True)
 
 
 def main():

@@ -74,6 +74,7 @@ std::vector<PlanFamily> frontier_plans(std::size_t n) {
       {"EDEN", for_shares("hadamard:seed=client+mask:keep=#+lloyd:bits=1", n, bits_only(1)) +
                    for_each("hadamard:seed=client+lloyd:bits=#", {1, 2, 3, 4, 5, 6, 7, 8})},
       {"EDEN+rans", for_each("hadamard:seed=client+lloyd:bits=#+rans", {2, 3, 4, 5, 6, 7, 8})},
+      {"EDEN, entropy-coded", for_each("hadamard:seed=client+ecsq:bits=#", std::span(kRates).subspan(2))},
       {"QSGD, one norm", for_each("qsgd:levels=#", {1, 10, 100, 1000, 10000})},
       {"QSGD, buckets of 128", for_each("qsgd:levels=#,bucket=128", {1, 2, 4, 8, 16, 32, 128})},
       {"TernGrad", {"ternary"}},
@@ -82,9 +83,9 @@ std::vector<PlanFamily> frontier_plans(std::size_t n) {
       {"topk+f32", for_shares("topk:keep=#+f32", n, with_position(32))},
       {"topk+quantize", for_shares("topk:keep=#+quantize:bits=4", n, with_position(4))},
       {"topk+sign (STC)", for_shares("topk:keep=#+sign", n, with_position(1))},
-      {"count sketch", for_rates("countsketch:bits=#")},
-      {"PowerSGD", for_each("lowrank:rank=#+f32", {1, 2, 4, 8, 16, 32}), true},
-      {"low rank + trellis", for_rates("predict:by=lowrank,rank=4+trellis:bits=#"), true},
+      {"count sketch+quantize", for_shares("countsketch:keep=#+quantize:bits=2", n, bits_only(2))},
+      {"PowerSGD", for_each("lowrank:rank=#+bf16", {1, 2, 4, 8, 16, 32}), true},
+      {"low rank+trellis", for_rates("predict:rank=4+trellis:bits=#"), true},
   };
   struct Scale {
     std::string name;
