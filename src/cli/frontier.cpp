@@ -33,16 +33,20 @@ void check(const Updates& updates) {
     const double norm = squared_norm(updates.values[k]);
     const std::string which =
         updates.values.size() > 1 ? "update " + std::to_string(k + 1) + " of " + updates.source : updates.source;
-    if (!std::isfinite(norm)) throw Error(Errc::kNotFinite, which + " has values that are not finite, or are too large");
+    if (!std::isfinite(norm))
+      throw Error(Errc::kNotFinite, which + " has values that are not finite, or are too large");
     if (norm == 0) throw Error(Errc::kBadArgument, which + " is zero, so that errors have no scale");
   }
 }
 
 // What is wrong, without what would be right: the catalogue is not the user's.
-std::string first_clause(const std::string& text) { return text.substr(0, std::min(text.find(';'), text.find(" (position"))); }
+std::string first_clause(const std::string& text) {
+  return text.substr(0, std::min(text.find(';'), text.find(" (position")));
+}
 
 std::vector<Job> jobs_for(const Updates& updates, const FrontierOptions& options) {
   std::vector<Job> jobs;
+  bool profile_taken = options.profile.empty();
   for (const std::string& plan : options.plans)
     jobs.push_back({.family = "given", .plan = plan, .codec = Codec::compile(plan, updates.layout)});
   const bool matrices = has_matrices(updates.layout);
@@ -52,8 +56,8 @@ std::vector<Job> jobs_for(const Updates& updates, const FrontierOptions& options
       Job job{.family = family.name, .plan = plan};
       if (family.matrices && !matrices) {
         job.skipped = "no tensor has rows and columns";
-      } else if (family.profile) {
-        job.skipped = "needs a profile";
+      } else if (family.profile && options.profile.empty()) {
+        job.skipped = "needs --profile";
       } else {
         try {
           job.codec = Codec::compile(plan, updates.layout);
@@ -63,7 +67,14 @@ std::vector<Job> jobs_for(const Updates& updates, const FrontierOptions& options
       }
       jobs.push_back(std::move(job));
     }
-  if (jobs.empty()) throw Error(Errc::kBadArgument, "no plan of the catalogue contains '" + options.matching.front() + "'");
+  for (Job& job : jobs)
+    if (!options.profile.empty() && job.codec && job.codec->takes_profile()) {
+      job.codec = with_profile(*job.codec, options.profile);
+      profile_taken = true;
+    }
+  if (!profile_taken) throw Error(Errc::kBadArgument, "--profile is of no use: none of these plans has scale=profile");
+  if (jobs.empty())
+    throw Error(Errc::kBadArgument, "no plan of the catalogue contains '" + options.matching.front() + "'");
   return jobs;
 }
 
@@ -96,7 +107,7 @@ void run(std::vector<Job>& jobs, const Updates& updates, const FrontierOptions& 
     if (job.failure) std::rethrow_exception(job.failure);
 }
 
-// By promise, and by what was measured: the ratio is 1 where there is no bias, and the repeats where there is nothing else.
+// By promise, and by what was measured: the ratio is 1 without bias, and the number of repeats where all error is bias.
 bool is_unbiased(const Measurement& m, std::size_t repeats) {
   return m.unbiased == Unbiased::kAlways &&
          (repeats == 1 || !m.bias_ratio || *m.bias_ratio < (1 + static_cast<double>(repeats)) / 2);
@@ -118,7 +129,8 @@ std::string best_table(const Frontier& frontier, std::size_t repeats) {
       const Measurement* best = nullptr;
       for (const Frontier::Point& point : frontier.points) {
         const Measurement& m = point.measurement;
-        if (m.rate <= 1.05 * rate && (!unbiased || is_unbiased(m, repeats)) && (best == nullptr || m.nmse < best->nmse)) best = &m;
+        if (m.rate <= 1.05 * rate && (!unbiased || is_unbiased(m, repeats)) && (best == nullptr || m.nmse < best->nmse))
+          best = &m;
       }
       for (const std::string& cell : best == nullptr
                                          ? std::vector<std::string>{"-", "-", "-"}
@@ -136,9 +148,11 @@ std::string skipped_text(const std::vector<Frontier::Skipped>& skipped) {
   std::string text;
   for (std::size_t i = 0; i < skipped.size();) {
     std::size_t end = i + 1;
-    while (end < skipped.size() && skipped[end].family == skipped[i].family && skipped[end].reason == skipped[i].reason) ++end;
-    text += "skipped: " + (end - i == 1 ? skipped[i].plan : skipped[i].family + ", " + std::to_string(end - i) + " plans") +
-            ": " + skipped[i].reason + "\n";
+    while (end < skipped.size() && skipped[end].family == skipped[i].family && skipped[end].reason == skipped[i].reason)
+      ++end;
+    const std::string which =
+        end - i == 1 ? skipped[i].plan : skipped[i].family + ", " + std::to_string(end - i) + " plans";
+    text += "skipped: " + which + ": " + skipped[i].reason + "\n";
     i = end;
   }
   return text;
@@ -177,8 +191,9 @@ ordered_json to_json(const Frontier& frontier, const Updates& updates, const Fro
   for (const Frontier::Skipped& one : frontier.skipped)
     skipped.push_back({{"family", one.family}, {"plan", one.plan}, {"reason", one.reason}});
   return {{"source", updates.source},   {"updates", updates.values.size()}, {"coordinates", updates.layout.elements()},
-          {"repeats", options.repeats}, {"seed", options.seed},             {"plans", points},
-          {"skipped", skipped}};
+          {"repeats", options.repeats}, {"seed", options.seed},
+          {"profile", options.profile.empty() ? ordered_json() : ordered_json(options.profile)},
+          {"plans", points},            {"skipped", skipped}};
 }
 
 std::string to_text(const Frontier& frontier, const Updates& updates, const FrontierOptions& options) {
@@ -187,7 +202,8 @@ std::string to_text(const Frontier& frontier, const Updates& updates, const Fron
   const std::vector<std::string> lines = lines_of(table(rows));
   std::string text = lines.front() + "\n";
   for (std::size_t i = 0; i < frontier.points.size(); ++i) {
-    if (i == 0 || frontier.points[i].family != frontier.points[i - 1].family) text += "\n" + frontier.points[i].family + "\n";
+    if (i == 0 || frontier.points[i].family != frontier.points[i - 1].family)
+      text += "\n" + frontier.points[i].family + "\n";
     text += lines[i + 1] + "\n";
   }
   text += "\nleast error\n" + best_table(frontier, options.repeats) + "\n" + skipped_text(frontier.skipped) +

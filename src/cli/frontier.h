@@ -15,6 +15,7 @@ struct FrontierOptions {
   std::size_t repeats = 3;
   std::uint64_t seed = 1;
   std::size_t threads = 0;             // 0: all cores
+  std::string profile;                 // file for plans with scale=profile; empty: they are skipped, but for given ones
 };
 
 struct Frontier {

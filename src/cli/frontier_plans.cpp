@@ -31,8 +31,7 @@ std::vector<std::string> for_each(const std::string& plan, std::initializer_list
 
 std::vector<std::string> for_rates(const std::string& plan) { return for_each(plan, kRates); }
 
-// `plan` with the share to keep in the place of '#' for each rate that is less than that of all coordinates, when a kept
-// one takes `bits`.
+// `plan` with the share to keep in the place of '#', for each rate below that of all coordinates; a kept one takes `bits`.
 std::vector<std::string> for_shares(const std::string& plan, std::size_t coordinates,
                                     const std::function<double(double)>& bits) {
   constexpr double kHeaderBits = 8 * 24;   // and the quantizer's scale

@@ -42,7 +42,8 @@ std::string to_text(const std::vector<Measurement>& all, const std::string& note
 }
 
 void measure_plans(const MeasureOptions& options) {
-  if (options.plans.empty()) throw Error(Errc::kBadArgument, "--plan is required, or --frontier for those of the catalogue");
+  if (options.plans.empty())
+    throw Error(Errc::kBadArgument, "--plan is required, or --frontier for those of the catalogue");
   const Updates updates = read_updates(options.inputs, options.seed);
   const std::size_t repeats = options.repeats != 0 ? options.repeats : kRepeats;
   std::vector<Codec> codecs;   // all are right before one is run
@@ -72,7 +73,7 @@ void measure_catalogue(const MeasureOptions& options) {
   const Updates updates = read_updates(options.inputs, options.seed);
   const FrontierOptions frontier_options{options.plans, options.matching,
                                          options.repeats != 0 ? options.repeats : kFrontierRepeats, options.seed,
-                                         options.threads};
+                                         options.threads, options.profile};
   const Frontier frontier = measure_frontier(updates, frontier_options);
   if (options.json)
     print_json(to_json(frontier, updates, frontier_options));
@@ -89,7 +90,8 @@ void add_measure_command(CLI::App& app) {
       ->allow_extra_args(false)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   CLI::Option* frontier = command->add_flag(
-      "--frontier", options->frontier, "all plans of a catalogue, from 0.003 to 8 bits a coordinate, beside those given");
+      "--frontier", options->frontier,
+      "all plans of a catalogue, from 0.003 to 8 bits a coordinate, beside those given");
   command
       ->add_option("--plans-matching", options->matching,
                    "of the catalogue only plans and families whose text contains this; may be given several times")
@@ -109,13 +111,13 @@ void add_measure_command(CLI::App& app) {
                        std::to_string(kFrontierRepeats) + "]")
       ->check(whole_number())
       ->check(CLI::Range(std::size_t{1}, std::size_t{kMaxRound}));
-  add_profile(*command, options->profile)->excludes(frontier);
+  add_profile(*command, options->profile);
   add_seed(*command, options->seed);
   add_json(*command, options->json);
   command
       ->add_option("INPUT", options->inputs,
-                   "normal:N, lognormal:N[,sigma], update.npy, updates.npz, or a folder of such files; of several files "
-                   "figures are means")
+                   "normal:N, lognormal:N[,sigma], update.npy, updates.npz, or a folder of such files; figures of several "
+                   "files are means")
       ->required();
   command->footer(R"(N may be written 1048576, 2^20 or 1e6. Times are of the fastest repeat, one thread.
 
