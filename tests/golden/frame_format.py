@@ -867,7 +867,7 @@ with decimal.localcontext(prec=50):
     POWERS = [float(decimal.Decimal(2) ** (decimal.Decimal(i) / 32)) for i in range(32)]
 STEP = 1 << 24  # dither and places are in 2^-24 steps
 NONE = -1 << 20  # of a value without a class
-PRIOR = [4, 16, 12, 12, 8, 8, 5, 5, 3, 3, 2, 2] + 12 * [1]
+PRIOR = [4, 16, 14, 14, 12, 12, 9, 9, 7, 7, 5, 5, 4, 4, 3, 3, 3, 3] + [2] * 7 + [1] * 39
 MOST_CLASS = 1200
 ZERO_CODE, FLAT_CODE, MOST_CODE = 8191, 8190, 8189
 
@@ -896,6 +896,16 @@ def class_of(energy):
     return 2 * e + (f * f >= power(16)) + (f * f >= power(48))
 
 
+def coarser(run, values_each):
+    top, narrow = max(run), 4 if values_each <= 24 else 2 if values_each <= 120 else 1
+
+    def one(c):
+        width = narrow * (1 if c > top - 16 else 2 if c > top - 32 else 4)
+        return top - (top - c + width // 2) // width * width
+
+    return [c if c == NONE else one(c) for c in run]
+
+
 class Counts:
     """Of the symbols that classes are sent as."""
 
@@ -906,45 +916,53 @@ class Counts:
         return self.edge(s), self.edge(s + 1) - self.edge(s)
 
     def edge(self, s):
-        return s + sum(self.counts[:s]) * ((1 << 15) - 24) // sum(self.counts)
+        return s + sum(self.counts[:s]) * ((1 << 15) - 64) // sum(self.counts)
 
     def find(self, slot):
-        s = max(s for s in range(24) if self.edge(s) <= slot)
+        s = max(s for s in range(64) if self.edge(s) <= slot)
         return s, self.interval(s)
 
     def add(self, s):
-        self.counts[s] += 8
+        self.counts[s] += 16
         if sum(self.counts) >= 1 << 14:
             self.counts = [(n + 1) // 2 for n in self.counts]
 
 
-def write_runs(runs, heads=()):
-    """heads: base and flag of each run, where they are not those that suit it."""
-    out, counts = [], [Counts(), Counts()]
+def predict(run, i, base, way, lag):
+    def before(k):
+        return base if k > i or run[i - k] == NONE else run[i - k]
 
-    def distance(run, base, flag):
-        total, before = 0, base
-        for c in run:
-            total += abs(c - before)
-            before = c if flag else base
-        return total
+    if way == 0:
+        return base
+    if way == 1 or i <= lag:
+        return before(1)
+    return max(-2 * MOST_CLASS, min(2 * MOST_CLASS, before(1) + before(lag) - before(lag + 1)))
+
+
+def write_runs(runs, heads=()):
+    """heads: base, way and lag of each run, where they are not those that suit it."""
+    out = []
+
+    def bits(run, base, way, lag):
+        return sum(zigzag(c - predict(run, i, base, way, lag)).bit_length() for i, c in enumerate(run) if c != NONE)
 
     for number, run in enumerate(runs):
         there = [c for c in run if c != NONE]
         mean = abs(sum(there)) + len(there) // 2
         base = (mean // len(there)) * (1 if sum(there) >= 0 else -1) if there else 0
-        flag = int(distance(there, base, 1) < distance(there, base, 0))
-        base, flag = heads[number] if heads else (base, flag)
-        out += [equally_likely(base + 2048, 12), equally_likely(flag, 1)]
-        before = base
-        for c in run:
-            z = 0 if c == NONE else zigzag(c - before) + 1
-            out.append(counts[flag].interval(min(z, 23)))
-            counts[flag].add(min(z, 23))
-            if z >= 23:
-                out.append(equally_likely(z - 23, 13))
-            if c != NONE and flag:
-                before = c
+        ways = [(0, 0), (1, 0)] + [(2, lag) for lag in range(2, min(len(run) // 4, 64))]
+        way, lag = min(ways, key=lambda one: bits(run, base, *one))
+        base, way, lag = heads[number] if heads else (base, way, lag)
+        out += [equally_likely(base + 2048, 12), equally_likely(way, 2)]
+        if way == 2:
+            out.append(equally_likely(lag, 6))
+        counts = Counts()
+        for i, c in enumerate(run):
+            z = 0 if c == NONE else zigzag(c - predict(run, i, base, way, lag)) + 1
+            out.append(counts.interval(min(z, 63)))
+            counts.add(min(z, 63))
+            if z >= 63:
+                out.append(equally_likely(z - 63, 13))
     coded = write_range_coded([(interval, 0) for interval in out])
     return varint(len(coded)) + coded
 
@@ -952,21 +970,20 @@ def write_runs(runs, heads=()):
 def read_runs(lengths, data):
     size, at = read_varint(data, 0)
     refuse_if(at + size > len(data), "classes are cut off")
-    reader, counts, runs = RangeReader(data[at:at + size]), [Counts(), Counts()], []
+    reader, runs = RangeReader(data[at:at + size]), []
     for length in lengths:
-        before = reader.bits(12) - 2048
-        flag = reader.bits(1)
+        base, way, counts = reader.bits(12) - 2048, reader.bits(2), Counts()
+        lag = reader.bits(6) if way == 2 else 0
+        refuse_if(way == 3 or (way == 2 and lag < 2), "a way of predicting that is none")
         runs.append([])
-        for _ in range(length):
-            z = reader.read(counts[flag].find)
-            counts[flag].add(z)
-            if z == 23:
+        for i in range(length):
+            z = reader.read(counts.find)
+            counts.add(z)
+            if z == 63:
                 z += reader.bits(13)
-            c = NONE if z == 0 else before + unzigzag(z - 1)
+            c = NONE if z == 0 else predict(runs[-1], i, base, way, lag) + unzigzag(z - 1)
             refuse_if(z and abs(c) > 2 * MOST_CLASS, "a class that is none")
             runs[-1].append(c)
-            if z and flag:
-                before = c
     reader.end()
     return runs, data[at + size:]
 
@@ -1138,11 +1155,19 @@ class Dithered:
             if rows == 1:
                 runs.append([class_of(mean(squares[0, b:b + block])) for b in range(0, columns, block)])
                 continue
-            runs.append([class_of(mean(row)) for row in squares])
-            weighted = np.array([row * power(-16 * c) for row, c in zip(squares, runs[-1]) if c != NONE])
-            weighted = weighted.reshape(-1, columns)
-            runs.append([class_of(mean(column)) for column in weighted.T])
+            row = [class_of(mean(values)) for values in squares]
+            column = self.fit_columns(squares, row, mean)
+            row = [c if c == NONE else
+                   class_of(mean([v * power(-16 * own) for v, own in zip(values, column) if own != NONE]))
+                   for c, values in zip(row, squares)]
+            row = coarser(row, columns)
+            runs += [row, coarser(self.fit_columns(squares, row, mean), rows)]
         return runs
+
+    @staticmethod
+    def fit_columns(squares, row, mean):
+        weighted = np.array([values * power(-16 * c) for values, c in zip(squares, row) if c != NONE])
+        return [class_of(mean(column)) for column in weighted.reshape(-1, squares.shape[1]).T]
 
     def classes(self, runs):
         if not self.parts():
