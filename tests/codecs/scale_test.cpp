@@ -126,8 +126,8 @@ TEST(BlockScales, AreTheMeanEnergies) {
   }
 }
 
-// |x_ij| = r_i·c_j is all that such a model can say: rows and columns are each within half a class, where no entry is more
-// than 12 octaves below the largest.
+// |x_ij| = r_i·c_j is all that such a model can say: rows and columns are each within half a class, and within one more
+// where a scale serves so few values that it is sent on a grid twice as wide.
 TEST(SeparableScales, AreThoseOfAProduct) {
   RandomReader random = reader(2);
   Model model("separable", std::vector<Tensor>{{"w", {30, 40}}});
@@ -139,7 +139,7 @@ TEST(SeparableScales, AreThoseOfAProduct) {
     for (const double c : columns) x.push_back(static_cast<float>((random.next() % 2 == 0 ? 1e-5 : -1e-5) * r * c));
   const auto classes = model.fit(x);
   for (std::size_t i = 0; i < x.size(); ++i)
-    EXPECT_LE(std::abs(classes[i] - 4 * std::log2(std::abs(static_cast<double>(x[i])))), 1.0 + 1e-6) << i;
+    EXPECT_LE(std::abs(classes[i] - 4 * std::log2(std::abs(static_cast<double>(x[i])))), 3.0 + 1e-6) << i;
 }
 
 TEST(SeparableScales, AHotRowIsHotAlone) {

@@ -252,7 +252,8 @@ Energies energies(const Codec& codec, std::span<const float> x, unsigned rounds)
 }
 
 // A frame's settings say what its error is, whatever the update. The errors of the ends of paths, 1 % here, fall on
-// classes that may be less noisy than the noisiest, as which they are reckoned.
+// classes that may be less noisy than the noisiest, as which they are reckoned; and where neighbours' steps differ, a
+// weighted search errs less than the constants say, by up to 5 %.
 TEST(ErrorEnergy, IsWhatTheSettingsSay) {
   constexpr std::size_t kD = 600;
   for (const std::string code : {"trellis:states=8", "trellis:states=64", "dither:correlated=0"})
@@ -261,7 +262,8 @@ TEST(ErrorEnergy, IsWhatTheSettingsSay) {
         for (const std::string input : {"lognormal", "outlier", "hot row"}) {
           const Case c{code + ",scale=" + scale + "," + wish, input, kD};
           const auto all = energies(codec_of(c), input_of(input, kD), 150);
-          EXPECT_NEAR(all.measured, all.predicted, 5 * all.standard_error + 0.015 * all.predicted) << text(c);
+          EXPECT_LE(all.measured, all.predicted + 5 * all.standard_error + 0.015 * all.predicted) << text(c);
+          EXPECT_GE(all.measured, all.predicted - 5 * all.standard_error - 0.05 * all.predicted) << text(c);
         }
 }
 

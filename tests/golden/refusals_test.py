@@ -167,8 +167,9 @@ SECTIONS |= {
         (dithered(BLOCKS, 5, (1, 1100, 0), (2, 0, 0), [[NONE, 4, -5]]), READ),
         (dithered(BLOCKS, 5, None, (), [[NONE] * 3]), READ), (dithered(BLOCKS, 5, None, (), [[NONE, 0, NONE]]), REFUSED),
         (varint(0) + b"\xff\xff", REFUSED),
-        *[(write_runs([[0, 7, -9]], [head]) + b"\x00\x00\x00", READ) for head in ((0, 0), (0, 1), (-900, 0), (2047, 1))],
-        *[(write_runs([[NONE] * 3], [(base, flag)]) + b"\xff\xff", READ) for base in (-2048, 2047) for flag in (0, 1)],
+        *[(write_runs([[0, 7, -9]], [head]) + b"\x00\x00\x00", READ) for head in ((0, 0, 0), (0, 1, 0), (-900, 0, 0), (2047, 1, 0), (0, 2, 2), (0, 2, 63))],
+        *[(write_runs([[0, 7, -9]], [head]) + b"\x00\x00\x00", REFUSED) for head in ((0, 3, 0), (0, 2, 0), (0, 2, 1))],
+        *[(write_runs([[NONE] * 3], [(base, way, 0)]) + b"\xff\xff", READ) for base in (-2048, 2047) for way in (0, 1)],
         *[(dithered(BLOCKS, 5, None, (), [[NONE] * 3])[:-2] + struct.pack("<H", code) + b"\0", REFUSED) for code in (0, 1100)],
         (dithered(BLOCKS, 5, (1, 1700, -9), (2, 0, 5), [[NONE, -1300, -2400]]), READ),   # like −1200 twice
         (dithered(BLOCKS, 5, (1, 1700, -1200), (2, 0, 5), [[NONE, -3, -1200]]), READ),
