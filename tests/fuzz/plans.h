@@ -25,6 +25,9 @@ inline const std::vector<Codec>& codecs() {
     made.push_back(Codec::compile("quantize:bits=2", 1));
     for (const char* plan : {"quantize:bits=4+rans", "f32+rans", "mask:keep=0.7+quantize:bits=1+rans", "bf16+rans"})
       made.push_back(Codec::compile(plan, 300));
+    for (const char* plan : {"hadamard:seed=client+lloyd:bits=3", "ecsq:bits=2+pack", "qsgd:levels=3,bucket=8+pack",
+                             "ternary+pack", "natural", "sign", "topk:keep=0.2+sign", "qsgd:levels=1"})
+      made.push_back(Codec::compile(plan, 37));
     return made;
   }();
   return all;

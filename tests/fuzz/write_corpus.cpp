@@ -106,6 +106,9 @@ void plans() {
   text("accepted-rules", 1, "*.bias=f32; <20=f16; *=mask:keep=1e-3,seed=round+mask:keep=0.5+bf16");
   text("accepted-empty-layout", 2, "quantize:bits=1,block=1");
   text("accepted-star-name", 4, "?=f32; a.*=bf16; **=f16; *=f32");
+  text("accepted-presets", 1, "*.bias=eden:bits=2; in.*=mask:keep=0.5 + drive + zstd; *=stc:keep=0.1");
+  text("refused-preset", 0, "hadamard+eden:bits=9");
+  text("refused-shared-rotation", 0, "hadamard+lloyd:bits=1");
   text("refused-nothing", 0, "");
   text("refused-no-quantizer", 0, "hadamard");
   text("refused-order", 0, "pack+f32+hadamard");
