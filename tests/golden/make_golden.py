@@ -50,6 +50,8 @@ def updates():
                          "column": later(36).standard_normal((40, 1, 1)).astype(F32), "none": np.zeros((0, 4), F32),
                          "row": later(37).standard_normal((1, 9)).astype(F32), "zero": np.zeros((3, 4), F32),
                          "three": 100 * later(38).standard_normal((4, 3, 2)).astype(F32), "one": np.ones((), F32)}
+    deep = later(39).standard_normal((5, 6)) * np.outer(2.0 ** (-5 * np.arange(5)), 2.0 ** (-4 * np.arange(6)))
+    several["deep"] = {"weight": deep.astype(F32)}   # classes of a matrix that are limited from below
     several["odd"] = {name: later(2 + i).standard_normal(shape).astype(F32) for i, (name, shape) in enumerate(
         [("tab\there", (7,)), ("back\\slash", (2, 3, 4)), ("line\nfeed", ()), ("größe", (33,)), ("nothing", (0, 5)),
          ("x", (1,))])}
@@ -186,6 +188,8 @@ DITHERED = [
     ("dither_raw", "dither:step=0.1,scale=flat", "n1000", 3, 4, 7),
     ("trellis_raw", "trellis:step=0.1,scale=flat", "n1000", 3, 4, 7),
     ("trellis_keep", "trellis:bits=1", "n4097", 3, 4, 8),
+    ("trellis_deep", "trellis:bits=8", "deep", 3, 4, 5), ("dither_deep", "dither:bits=2", "deep", 3, 4, 5),
+    ("dither_many_classes", "dither:bits=1,scale=block:2", "n4097", 3, 4, 5),   # whose counts are halved
 ]
 # Settings of `dither` and `trellis`, which are the writer's choice: shape, code and gain for each rule that has them. All
 # is zero where none are given.
@@ -205,6 +209,7 @@ SETTINGS = {
     "trellis_rotated": [(0, 1045, 0)], "dither_masked": [(6, 1090, 0)], "trellis_rules": [(6, 1227, 0), (6, 1215, 0)],
     "family_mask_trellis": [(6, 1110, 0)], "dither_excess": [(2, 0, -45)], "trellis_excess": [(0, 0, -60)],
     "dither_raw": [(4, 0, 80)], "trellis_raw": [(0, 0, 45)], "trellis_keep": [(3, 611, -2)],
+    "dither_many_classes": [(1, 980, 1)], "trellis_deep": [(0, 1300, 0)], "dither_deep": [(3, 1060, 1)],
 }
 COHORTS = {"dither_correlated": (3, 7), "dither_correlated_low": (6, 7)}
 FREE_CASES = [  # name, plan, layout, free parameters, seed, round, client
