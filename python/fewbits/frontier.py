@@ -1,7 +1,8 @@
 """Picture of a frontier: python frontier.py FRONTIER.json [--out PICTURE.png] [--title TEXT]
 
-Reads what `fewbits measure --frontier --json INPUT` printed, and draws each plan's error over the least that an unbiased
-code of a Gaussian can have at the same rate, 1/(4^rate - 1), against the rate. The picture is written beside the file.
+Reads what `fewbits measure --frontier --json INPUT` printed, and draws each plan's error over the least that an
+unbiased code of a Gaussian can have at the same rate, 1/(4^rate - 1), against the rate. The picture is written beside
+the file.
 """
 
 import argparse
@@ -30,7 +31,8 @@ PROMISES = {
 
 # Okabe and Ito's colours, told apart by colour-blind readers, and a few more; markers tell the rest apart.
 BLUE, ORANGE, VERMILION, GREEN = "#0072B2", "#E69F00", "#D55E00", "#009E73"
-BLACK, PINK, SKY, BROWN, GREY, VIOLET, OLIVE = "#000000", "#CC79A7", "#56B4E9", "#7F4F24", "#8C8C8C", "#6A3D9A", "#8A8A00"
+BLACK, PINK, SKY, BROWN, GREY = "#000000", "#CC79A7", "#56B4E9", "#7F4F24", "#8C8C8C"
+VIOLET, OLIVE = "#6A3D9A", "#8A8A00"
 SCALE_COLOURS = {"flat": BLUE, "block:256": ORANGE, "separable": VERMILION, "profile": GREEN}
 LOOKS = {  # of families by their names in src/cli/frontier_plans.cpp, so that pictures agree
     "floats": (GREY, "o"),
@@ -42,6 +44,7 @@ LOOKS = {  # of families by their names in src/cli/frontier_plans.cpp, so that p
     "EDEN": (BLACK, "o"),
     "EDEN+rans": (PINK, "D"),
     "EDEN, entropy-coded": (BROWN, "o"),
+    "fixed-rate trellis": (SKY, "s"),
     "QSGD, one norm": (OLIVE, ">"),
     "QSGD, buckets of 128": (OLIVE, "p"),
     "TernGrad": (OLIVE, "X"),
@@ -100,8 +103,8 @@ class Legend:
             headings.append(len(handles))
             handles.append(Patch(visible=False, label=heading))
             handles.extend(group)
-        legend = figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=8.5, handlelength=3.4,
-                               labelspacing=0.35, borderaxespad=0.2)
+        legend = figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=8.5,
+                               handlelength=3.4, labelspacing=0.35, borderaxespad=0.2)
         for index in headings:
             legend.get_texts()[index].set_weight("bold")
             legend.get_texts()[index].set_x(-35)  # where the handles of the others are
@@ -124,8 +127,7 @@ def draw_codes(axes, families, legend):
             label = f"trellis, {scale}: {middle} states"
             fewest, most = trellises[min(trellises)][1], trellises[max(trellises)][1]
             if len(trellises) > 1 and len(fewest) == len(most):
-                axes.fill(np.concatenate((fewest[:, 0], most[::-1, 0])), np.concatenate((fewest[:, 1], most[::-1, 1])),
-                          color=colour, alpha=0.3, linewidth=0, zorder=3)
+                axes.fill(*np.concatenate((fewest, most[::-1])).T, color=colour, alpha=0.3, linewidth=0, zorder=3)
                 label += f" (band: {min(trellises)} to {max(trellises)})"
             legend.add(promise, Line2D([], [], label=label, **look))
         if "dither" in here:
@@ -146,7 +148,7 @@ def draw_others(axes, families, legend):
 
 
 def limits_of(families):
-    """Of both axes: what is unbiased is seen whole up to some 100 times the limit, what is biased as far as that goes."""
+    """Of both axes: what is unbiased is seen whole up to some 100 times the limit, what is biased as far as that."""
     points = np.concatenate([points for _, points in families.values()])
     unbiased = [points for promise, points in families.values() if promise != "no"] or [points]
     rates = [rate for rate, _ in points if rate <= 10] or points[:, 0]
@@ -195,7 +197,8 @@ def draw(data, families, title, path):
     axes.grid(True, which="major", color="0.92", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set_title(title or f"{data['source']}, {data['coordinates']:,} coordinates", fontsize=10, loc="left", color="0.25")
+    axes.set_title(title or f"{data['source']}, {data['coordinates']:,} coordinates", fontsize=10, loc="left",
+                   color="0.25")
     pixels = io.BytesIO()
     figure.savefig(pixels, dpi=110)
     plt.close(figure)

@@ -31,7 +31,8 @@ std::vector<std::string> for_each(const std::string& plan, std::initializer_list
 
 std::vector<std::string> for_rates(const std::string& plan) { return for_each(plan, kRates); }
 
-// `plan` with the share to keep in the place of '#', for each rate below that of all coordinates; a kept one takes `bits`.
+// `plan` with the share to keep in the place of '#', for each rate below that of all coordinates, when a kept one takes
+// `bits`.
 std::vector<std::string> for_shares(const std::string& plan, std::size_t coordinates,
                                     const std::function<double(double)>& bits) {
   constexpr double kHeaderBits = 8 * 24;   // and the quantizer's scale
@@ -74,6 +75,8 @@ std::vector<PlanFamily> frontier_plans(std::size_t n) {
                    for_each("hadamard:seed=client+lloyd:bits=#", {1, 2, 3, 4, 5, 6, 7, 8})},
       {"EDEN+rans", for_each("hadamard:seed=client+lloyd:bits=#+rans", {2, 3, 4, 5, 6, 7, 8})},
       {"EDEN, entropy-coded", for_each("hadamard:seed=client+ecsq:bits=#", std::span(kRates).subspan(2))},
+      {"fixed-rate trellis", for_shares("hadamard:seed=client+mask:keep=#+tcq:bits=1", n, bits_only(1)) +
+                                 for_each("hadamard:seed=client+tcq:bits=#", {1, 2, 3, 4})},
       {"QSGD, one norm", for_each("qsgd:levels=#", {1, 10, 100, 1000, 10000})},
       {"QSGD, buckets of 128", for_each("qsgd:levels=#,bucket=128", {1, 2, 4, 8, 16, 32, 128})},
       {"TernGrad", {"ternary"}},

@@ -116,8 +116,8 @@ void add_measure_command(CLI::App& app) {
   add_json(*command, options->json);
   command
       ->add_option("INPUT", options->inputs,
-                   "normal:N, lognormal:N[,sigma], update.npy, updates.npz, or a folder of such files; figures of several "
-                   "files are means")
+                   "normal:N, lognormal:N[,sigma], update.npy, updates.npz, or a folder of such files; figures of "
+                   "several files are means")
       ->required();
   command->footer(R"(N may be written 1048576, 2^20 or 1e6. Times are of the fastest repeat, one thread.
 

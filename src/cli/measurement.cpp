@@ -75,7 +75,8 @@ Updates read_updates(const std::vector<std::string>& inputs, std::uint64_t seed)
   for (const std::string& input : inputs) {
     if (std::optional<Updates> drawn = draw(input, seed)) {
       if (inputs.size() > 1)
-        throw Error(Errc::kBadArgument, "'" + input + "' stands alone: several inputs are files of one model's updates");
+        throw Error(Errc::kBadArgument,
+                    "'" + input + "' stands alone: several inputs are files of one model's updates");
       return std::move(*drawn);
     }
     for (const std::string& file : files_of(input)) {
@@ -138,8 +139,8 @@ Measurement measure(const std::string& plan, const Codec& codec, const Updates& 
   std::size_t with_error = 0;
   result.encode_ns = result.decode_ns = std::numeric_limits<double>::infinity();
   for (const std::vector<float>& values : updates.values) {
-    // What is encoded and the update that it stands for: the same but in a structured family, where a synthetic vector is
-    // taken for free parameters, and another update is replaced by the nearest member of the round's family.
+    // What is encoded and the update that it stands for: the same but in a structured family, where a synthetic vector
+    // is taken for free parameters, and another update is replaced by the nearest member of the round's family.
     std::vector<float> sent = values;
     if (updates.synthetic) sent.resize(codec.elements());
     std::vector<float> update = sent;

@@ -1,4 +1,4 @@
-"""`fewbits measure --frontier` from outside: its figures are those of `fewbits measure --plan`, which has tests of its own.
+"""`fewbits measure --frontier` from outside: its figures are those of `fewbits measure --plan`, which has its own tests.
 
     frontier_test.py PROGRAM
 """
@@ -19,9 +19,13 @@ def without_times(plans):
     return [{key: value for key, value in plan.items() if key not in TIMES} for plan in plans]
 
 
+def words_of(option, values):
+    return [word for value in values for word in (option, value)]
+
+
 class Frontier(ProgramTest):
     def frontier(self, *arguments, matching=()):
-        return self.json("measure", "--frontier", *(word for part in matching for word in ("--plans-matching", part)), *arguments)
+        return self.json("measure", "--frontier", *words_of("--plans-matching", matching), *arguments)
 
     def save_update(self, name, seed, scale=1.0):
         """Rows and columns of unequal energy, and a tensor without columns."""
@@ -36,8 +40,8 @@ class Frontier(ProgramTest):
                          ["normal:3000", 1, 3000, 2, 9])
         plans = found["plans"]
         self.assertGreater(len(plans), 15)
-        alone = self.json("measure", *(word for plan in plans for word in ("--plan", plan["plan"])), "--repeats", 2,
-                          "--seed", 9, "normal:3000")
+        alone = self.json("measure", *words_of("--plan", [plan["plan"] for plan in plans]), "--repeats", 2, "--seed", 9,
+                          "normal:3000")
         for plan in plans:
             self.assertEqual(list(plan)[:3], ["family", "promise", "plan"])
             self.assertIn(plan["promise"], ("always", "over rotations", "no"))
@@ -58,10 +62,9 @@ class Frontier(ProgramTest):
             rate = plan["bits_per_coordinate"]
         self.assertEqual(len(order), len(set(order)))
         self.assertGreater(len(order), 15)
-        self.assertEqual({family: promises[family] for family in
-                          ("EDEN", "mask+f32", "topk+f32", "trellis, 64 states, flat", "hadamard+mask+quantize (Konečný)")},
-                         {"EDEN": {"over rotations"}, "mask+f32": {"always"}, "topk+f32": {"no"},
-                          "trellis, 64 states, flat": {"always"}, "hadamard+mask+quantize (Konečný)": {"always"}})
+        for family, promise in {"EDEN": "over rotations", "mask+f32": "always", "topk+f32": "no",
+                                "trellis, 64 states, flat": "always", "hadamard+mask+quantize (Konečný)": "always"}.items():
+            self.assertEqual(promises[family], {promise}, msg=family)
 
     def test_shares_are_chosen_for_the_catalogues_rates_with_the_header_counted(self):
         # At 2^18 coordinates 0.003 bit is 98 bytes; the header and a scale are 24 of them.
@@ -69,7 +72,7 @@ class Frontier(ProgramTest):
         families = {}
         for plan in found["plans"]:
             families.setdefault(plan["family"], []).append(plan["bits_per_coordinate"])
-        self.assertEqual(len(families), 4)
+        self.assertGreater(len(families), 4)
         for family, rates in families.items():
             masked = [rate for rate in rates if rate <= 1 or family in ("mask+f32", "topk+f32")]
             for rate, wanted in zip(masked, RATES[:len(masked)]):
@@ -91,8 +94,10 @@ class Frontier(ProgramTest):
             plan, parts = both["plans"][i], [one[i] for one in apart]
             self.assertEqual([plan["plan"]] * 2, [part["plan"] for part in parts])
             for key in ("bytes", "nmse", "bias_ratio"):
-                self.assertAlmostEqual(plan[key] / np.mean([part[key] for part in parts]), 1, delta=1e-12, msg=plan["plan"])
-            self.assertAlmostEqual(plan["limit_ratio"] / (plan["nmse"] * (4 ** plan["bits_per_coordinate"] - 1)), 1, delta=1e-9)
+                mean = np.mean([part[key] for part in parts])
+                self.assertAlmostEqual(plan[key] / mean, 1, delta=1e-12, msg=plan["plan"])
+            limit = 1 / (4 ** plan["bits_per_coordinate"] - 1)
+            self.assertAlmostEqual(plan["limit_ratio"] / (plan["nmse"] / limit), 1, delta=1e-9)
             self.assertAlmostEqual(plan["bias_ratio"], 3, delta=1e-9)  # all of the error, in three repeats
         # Draws differ from frame to frame and from file to file: two copies of one update have twice the frames.
         (self.folder / "c.npz").write_bytes((self.folder / "a.npz").read_bytes())
@@ -121,16 +126,19 @@ class Frontier(ProgramTest):
         self.assertEqual({one["reason"] for one in found["skipped"]}, {"needs --profile"})
 
     def test_separable_scales_gain_where_rows_differ(self):
-        plans = {plan["plan"]: plan["nmse"] for plan in self.frontier(self.save_update("u.npz", 1), matching=["trellis:states=64"])["plans"]}
+        found = self.frontier(self.save_update("u.npz", 1), matching=["trellis:states=64"])
+        nmse = {plan["plan"]: plan["nmse"] for plan in found["plans"]}
         # 40 rows of energies from 0.01 to 9: the ratio of their geometric to their arithmetic mean is 0.5.
-        self.assertLess(plans["trellis:states=64,scale=separable,bits=4"], 0.8 * plans["trellis:states=64,scale=flat,bits=4"])
+        self.assertLess(nmse["trellis:states=64,scale=separable,bits=4"],
+                        0.8 * nmse["trellis:states=64,scale=flat,bits=4"])
 
     def test_a_profile_goes_to_the_plans_that_take_one(self):
         # Learned from a frame of another client whose rows have the same energies.
         plan = ("--plan", "trellis:scale=profile,bits=2")
         self.save_update("a.npz", 1)
         self.ok("encode", *plan, self.save_update("b.npz", 2), "b.fb")
-        self.ok("aggregate", *plan, "--round", 0, "--like", "b.npz", "--out", "mean.npz", "--learn", "state", "--next-profile", "next", "b.fb")
+        self.ok("aggregate", *plan, "--round", 0, "--like", "b.npz", "--out", "mean.npz", "--learn", "state",
+                "--next-profile", "next", "b.fb")
         found = self.frontier("--profile", "next", "a.npz", matching=["trellis:states=64"])
         self.assertEqual((found["profile"], found["skipped"]), ("next", []))
         nmse = {plan["plan"]: plan["nmse"] for plan in found["plans"]}
@@ -138,7 +146,8 @@ class Frontier(ProgramTest):
         for bits in (2, 4):
             self.assertLess(nmse[f"trellis:states=64,scale=profile,bits={bits}"],
                             0.8 * nmse[f"trellis:states=64,scale=flat,bits={bits}"])
-        [alone] = self.json("measure", "--plan", "trellis:states=64,scale=profile,bits=4", "--profile", "next", "--repeats", 3, "a.npz")
+        [alone] = self.json("measure", "--plan", "trellis:states=64,scale=profile,bits=4", "--profile", "next",
+                            "--repeats", 3, "a.npz")
         self.assertEqual(nmse[alone["plan"]], alone["nmse"])
 
     def test_threads_change_times_alone(self):
@@ -149,13 +158,13 @@ class Frontier(ProgramTest):
     def test_given_plans_stand_beside_the_catalogue(self):
         found = self.frontier("--plan", "quantize:bits=5", "--plan", "f32", "normal:1000", matching=["natural"])
         self.assertEqual([(plan["family"], plan["plan"]) for plan in found["plans"]][:2],
-                         [("given", "f32"), ("given", "quantize:bits=5")][::-1])
+                         [("given", "quantize:bits=5"), ("given", "f32")])
         self.assertEqual({plan["family"] for plan in found["plans"][2:]}, {"natural"})
 
     def test_the_table_has_families_what_is_best_and_what_was_skipped(self):
-        found = self.frontier("normal:20000", matching=["EDEN", "flat", "topk", "separable"])
-        text = self.ok("measure", "--frontier", "normal:20000",
-                       *(word for part in ("EDEN", "flat", "topk", "separable") for word in ("--plans-matching", part)))
+        parts = ["EDEN", "flat", "topk", "separable"]
+        found = self.frontier("normal:20000", matching=parts)
+        text = self.ok("measure", "--frontier", "normal:20000", *words_of("--plans-matching", parts))
         for family in dict.fromkeys(plan["family"] for plan in found["plans"]):
             self.assertIn(f"\n\n{family}\n", text)
         for plan in found["plans"]:
