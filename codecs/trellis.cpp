@@ -696,8 +696,8 @@ class Dithered final : public Quantizer {
     choose_level(workspace, own, energies, range, bytes_before, settings);
     if (!fitted_) return settings;
 
-    // Does the profile serve this update at all?
-    const double with_profile = error_of(energies, range, settings);
+    // Does the profile serve this update at all? By what is not wished: the error of a rate, the bits of an error.
+    const double with_profile = nmse_ ? bits_of(workspace, own, range, settings) : error_of(energies, range, settings);
     Settings flat;
     flat.flat = true;
     const ClassRange none{0, 0};
@@ -709,7 +709,8 @@ class Dithered final : public Quantizer {
     Pilot same = own;
     std::ranges::fill(same.classes, std::int16_t{0});
     choose_level(workspace, same, joined, none, bytes_before + 2, flat);
-    return error_of(joined, none, flat) < with_profile ? flat : settings;
+    const double without = nmse_ ? bits_of(workspace, same, none, flat) + 16 : error_of(joined, none, flat);
+    return without < with_profile ? flat : settings;
   }
 
   bool too_fine(const Energies& e, const ClassRange& range, const Settings& settings) const noexcept {
