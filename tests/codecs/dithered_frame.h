@@ -4,10 +4,10 @@
 #include <cmath>
 #include <memory>
 #include <optional>
-#include <string>
 #include <vector>
 
 #include "codec_impl.h"
+#include "profile_state.h"
 #include "scale.h"
 #include "tests/engine/support.h"
 
@@ -34,13 +34,21 @@ class DitheredFrame {
     }
   }
 
-  explicit DitheredFrame(const Codec& codec, const ProfileScales* profile = nullptr)
-      : n_(codec.elements()) {
+  // `profile`: that of the codec, where it has one.
+  explicit DitheredFrame(const Codec& codec, const Profile* profile = nullptr) : n_(codec.elements()) {
     const auto& stage = codec.impl().plan().rules.front().quantizer;
-    states_ = stage.descriptor->name == "dither" ? 1 : static_cast<unsigned>(std::stoul(std::string(stage.parameters.choice("states"))));
+    if (stage.descriptor->name == "trellis") {
+      const std::string_view states = stage.parameters.choice("states");
+      states_ = states == "8" ? 8 : states == "64" ? 64 : 256;
+    }
     if (stage.parameters.has("step")) step_ = stage.parameters.number("step");
-    scale_ = make_scale_model(stage.parameters.choice("scale"), n_, codec.layout().tensors(), profile);
-    if (profile != nullptr) common_level_ = profile->level;
+    ProfileScales scales;
+    fitted_ = profile != nullptr && !profile->is_flat();
+    if (fitted_) {
+      scales.tensors = profile->state().tensors;
+      if (profile->has_common_step()) common_level_ = profile->state().levels.front();
+    }
+    scale_ = make_scale_model(stage.parameters.choice("scale"), n_, codec.layout().tensors(), fitted_ ? &scales : nullptr);
     workspace_.reserve(scale_->workspace_bytes());
     classes_.resize(n_);
     keep_.resize(n_);
@@ -54,48 +62,43 @@ class DitheredFrame {
     side_bytes_ = in.offset();
     std::ranges::fill(keep_, 0.0);
     std::ranges::fill(noise_, 0.0);
-    zero_ = false;
-    if (step_ != 0) {
-      shape_ = in.u8() >> 5;
-      zero_ = shape_ == 7;
-      if (zero_) return;
-      std::ranges::fill(keep_, 1.0);
-      std::ranges::fill(noise_, step_ * step_ * code().error);
-      return;
-    }
-    double gain = 0;
-    double level = 0;
     flat_ = false;
-    if (common_level_) {
-      shape_ = in.u8() >> 5;
-      zero_ = shape_ == 7;
-      if (zero_) return;
-      level = *common_level_;
+    double gain = 0, level = 0;
+    if (step_ != 0 || common_level_) {
+      zero_ = in.u8() >> 5 == 7;
+      level = common_level_.value_or(0);
     } else {
-      unsigned both = in.u8();
-      both |= static_cast<unsigned>(in.u8()) << 8;
-      flat_ = both == 65534;   // the profile is left aside
+      const auto pair = [&] {
+        const unsigned low = in.u8();
+        return low | static_cast<unsigned>(in.u8()) << 8;
+      };
+      unsigned both = pair();
+      flat_ = fitted_ && both == (7u << 13 | 8190);
       if (flat_) {
         std::ranges::fill(classes_, std::int16_t{0});
-        both = in.u8();
-        both |= static_cast<unsigned>(in.u8()) << 8;
+        both = pair();
       }
-      shape_ = static_cast<int>(both >> 13);
-      zero_ = shape_ == 7;
-      if (zero_) return;
-      const std::uint64_t zigzag = in.varint();
-      gain = (zigzag & 1) != 0 ? -static_cast<double>(zigzag / 2 + 1) : static_cast<double>(zigzag / 2);
+      zero_ = both >> 13 == 7;
       level = 1024 + 8.0 * *std::ranges::max_element(classes_) - (both & 8191);
+      if (!zero_) {
+        const auto zigzag = static_cast<double>(in.varint());
+        gain = std::fmod(zigzag, 2) == 0 ? zigzag / 2 : -(zigzag + 1) / 2;
+      }
     }
+    if (zero_) return;
     for (std::size_t i = 0; i < n_; ++i) {
       if (classes_[i] == kZeroClass) continue;
+      if (step_ != 0) {
+        keep_[i] = 1;
+        noise_[i] = step_ * step_ * code().error;
+        continue;
+      }
       const double above = (8.0 * classes_[i] - level) / 32;  // octaves of the standard deviation
       const double variance = std::exp2((classes_[i] + gain) / 2);
       keep_[i] = std::exp2(std::min(0.0, above));
-      // D(D + σ²) is the same for all that are above the level.
-      const double at_level = code().coarse * (1 + code().coarse);
-      const double relative =
-          above <= 0 ? code().coarse : (std::sqrt(1 + 4 * at_level * std::exp2(-2 * above)) - 1) / 2;
+      // D(D + σ²) = σ²/μ for all that are above the level, and so that D is `coarse`·σ² at it.
+      const double at_level = code().coarse * (1 + code().coarse) * std::exp2(-2 * above);
+      const double relative = above <= 0 ? code().coarse : (std::sqrt(1 + 4 * at_level) - 1) / 2;
       noise_[i] = variance * relative / (keep_[i] * keep_[i]);
     }
   }
@@ -107,8 +110,7 @@ class DitheredFrame {
   std::span<const double> noise() const { return noise_; }
   std::size_t side_bytes() const { return side_bytes_; }  // of the scales
   bool zero() const { return zero_; }
-  bool flat() const { return flat_; }
-  int shape() const { return shape_; }
+  bool flat() const { return flat_; }  // the update does not fit the profile
 
   // E(x̂ − x)² of a coordinate.
   double variance(std::size_t i, double x) const {
@@ -133,6 +135,7 @@ class DitheredFrame {
   std::size_t n_;
   unsigned states_ = 1;
   double step_ = 0;
+  bool fitted_ = false;
   std::optional<std::int32_t> common_level_;
   std::unique_ptr<ScaleModel> scale_;
   Workspace workspace_;
@@ -141,7 +144,6 @@ class DitheredFrame {
   std::size_t side_bytes_ = 0;
   bool zero_ = false;
   bool flat_ = false;
-  int shape_ = 0;
 };
 
 }  // namespace fewbits::test
