@@ -11,6 +11,7 @@
 #include "codecs/mask.h"
 #include "codecs/natural.h"
 #include "codecs/pack.h"
+#include "codecs/predict.h"
 #include "codecs/qsgd.h"
 #include "codecs/quantize.h"
 #include "codecs/rans.h"
@@ -32,6 +33,7 @@ constexpr std::array kStages = {
     &kHadamard,
     &kLowRank,
     &kTopK,
+    &kPredict,
     // Quantizers.
     &kQuantize,
     &kF32,

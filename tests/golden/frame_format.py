@@ -55,6 +55,7 @@ STAGES = {  # name: (id, kind, {parameter: default})
     "zstd": (9, "coder", {"level": "3"}),
     "rans": (10, "coder", {}),
     "topk": (18, "transform", {"keep": None}),
+    "predict": (22, "transform", {"by": "lowrank", "rank": None, "iterations": "1"}),
 }
 WISHES = {("zstd", "level"), ("lowrank", "iterations"), ("ecsq", "bits")} | {(name, key) for name in ("dither", "trellis")
                                                             for key in ("bits", "nmse")}
@@ -541,7 +542,56 @@ class LowRank(Transform):
         return x
 
 
-TRANSFORMS = {"mask": Mask, "hadamard": Hadamard, "lowrank": LowRank, "topk": TopK}
+def bfloats(values):
+    """Bit patterns of f32 values, to nearest, ties to even."""
+    raw = np.asarray(values, F32).view(np.uint32).astype(np.int64)
+    return (raw + 0x7FFF + ((raw >> 16) & 1)) >> 16
+
+
+def from_bfloats(patterns):
+    return (np.asarray(patterns, np.int64) << 16).astype(np.uint32).view(F32).astype(np.float64)
+
+
+class Predict(Transform):
+    keeps_tensors = True
+
+    def __init__(self, stage, position, shapes):
+        super().__init__(stage, position, shapes)
+        self.matrices, _ = matrices(shapes, stage["rank"])
+        self.linear = not self.matrices
+
+    def forward(self, keys, x):
+        side, rest = b"", x.copy()
+        for number, (at, rows, columns, r) in enumerate(self.matrices):
+            part = slice(at, at + rows * columns)
+            pairs = [tuple(map(bfloats, pair)) for pair in factors_of(x[part].reshape(rows, columns), r)]
+            pairs = pairs[:r - number % 2]  # any number will do
+            side += varint(len(pairs)) + b"".join(np.concatenate(pair).astype("<u2").tobytes() for pair in pairs)
+            p = product([tuple(map(from_bfloats, pair)) for pair in pairs], rows, columns).reshape(-1)
+            rest[part] = (x[part].astype(np.float64) - p).astype(F32)
+        return side, rest
+
+    def read_side(self, data):
+        found = []
+        for _, rows, columns, r in self.matrices:
+            count, at = read_varint(data, 0)
+            refuse_if(count > r, "more pairs than there can be")
+            end = at + 2 * count * (rows + columns)
+            refuse_if(len(data) < end, "factors are cut off")
+            values = from_bfloats(np.frombuffer(data[at:end], "<u2")).reshape(count, rows + columns)
+            refuse_if(not np.all(np.isfinite(values)), "a factor that is not finite")
+            found.append([(pair[:rows], pair[rows:]) for pair in values])
+            data = data[end:]
+        return found, data
+
+    def inverse(self, keys, side, y):
+        x = y.copy()
+        for (at, rows, columns, _), pairs in zip(self.matrices, side):
+            x[at:at + rows * columns] += product(pairs, rows, columns).reshape(-1)
+        return x
+
+
+TRANSFORMS = {"mask": Mask, "hadamard": Hadamard, "lowrank": LowRank, "topk": TopK, "predict": Predict}
 
 
 # ---- quantizers (6) --------------------------------------------------------------------------------------------------

@@ -217,15 +217,16 @@ class Golden(unittest.TestCase):
     def test_fresh_frames_of_several_tensors_are_read_alike(self):
         draw = np.random.default_rng(8)
         plans = ["*.b=f32; <200=f16+zstd; *=hadamard+quantize:bits=3", "a.?=quantize:bits=4,block=33+zstd; *=mask:keep=0.4+bf16",
-                 "lowrank:rank=1+f32", "lowrank:rank=3+quantize:bits=6,block=23",
+                 "lowrank:rank=1+f32", "lowrank:rank=3+quantize:bits=6,block=23", "predict:rank=1,iterations=2+quantize:bits=3",
                  "train=mask:keep=0.2 | *.b=f32; *=hadamard+quantize:bits=2+zstd", "train=mask:keep=0.2 | <20=f32; *=f16"]
         for plan in plans:
             for rows in (1, 6, 40):
                 with self.subTest(plan=plan, rows=rows):
                     update, frame, back = self.folder / "u.npz", self.folder / "u.fb", self.folder / "b.npz"
                     shapes = {"a.w": (rows, 17), "a.b": (17,), "c.w": (2, rows, 3), "c.b": ()}
-                    np.savez(update, **{name: np.asarray(draw.standard_normal(shape), np.float32)
-                                        for name, shape in shapes.items()})
+                    arrays = {name: np.asarray(draw.standard_normal(shape), np.float32) for name, shape in shapes.items()}
+                    arrays["a.w"] += 30 * arrays["a.w"][:, :1] * arrays["a.b"]  # mostly of rank one
+                    np.savez(update, **arrays)
                     fewbits("encode", "--plan", plan, "--seed", 3, "--round", rows, "--client", 2, update, frame)
                     fewbits("decode", "--plan", plan, "--seed", 3, "--like", update, frame, back)
                     codec = Codec(plan, load(update)[0])

@@ -136,6 +136,9 @@ CASES = [  # name, plan, update, seed, round, client
     *[(f"lowrank_{r}", f"lowrank:rank={r}+f32", "layers", 6, 5, 4) for r in (1, 2, 7, 1000)],
     ("lowrank_coarse", "*.bias=f32; *=lowrank:rank=3,iterations=2+quantize:bits=8,block=50", "layers", 6, 5, 4),
     ("lowrank_odd", "lowrank:rank=1+mask:keep=0.5,seed=round+bf16", "odd", 6, 5, 4),
+    ("predict_exact", "predict:rank=2+f32", "layers", 6, 5, 4),
+    ("predict_coarse", "*.bias=f32; *=predict:by=lowrank,rank=3,iterations=2+quantize:bits=2,block=50", "layers", 6, 5, 4),
+    ("predict_lowrank", "predict:rank=1+lowrank:rank=2+bf16", "layers", 6, 5, 4),
     ("lowrank_mixed", "hadamard+lowrank:rank=1+bf16", "layers", 6, 5, 4),
     ("zstd_spike", "quantize:bits=2+zstd", "spike", 2, 3, 4),
     ("zstd_rules", "*.bias=f32+zstd; *=hadamard+quantize:bits=5,block=64+zstd:level=19", "layers", 2, 3, 4),
@@ -226,6 +229,7 @@ SUMS = [  # name, plan, update, seed, round, (client, weight) ...
      ((300, 600.0), (2 ** 64 - 1, 0.1), (0, 3.0), (1, 1e-3))),
     ("sum_rules", "*.bias=f32; <300=mask:keep=0.4+bf16; *=hadamard+quantize:bits=2,block=50", "layers",
      2 ** 64 - 1, 2 ** 28 - 1, ((5, 2.0), (4, 7.5), (140, 11.0))),
+    ("sum_predicted", "*.bias=bf16; *=predict:rank=2+quantize:bits=3", "layers", 6, 5, ((5, 2.0), (4, 7.3), (140, 11.0))),
     ("sum_factors", "*.bias=bf16; *=lowrank:rank=2+bf16", "layers", 6, 5, ((5, 2.0), (4, 7.3), (140, 11.0))),
 ]
 
