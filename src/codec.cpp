@@ -211,6 +211,7 @@ Description Codec::describe() const {
     all.groups.push_back(group.chain.describe(impl_->plan().rules[group.rule]));
     GroupDescription& last = all.groups.back();
     last.tensors = group.tensors;
+    all.cohort = std::max(all.cohort, group.chain.cohort());
     all.unbiased = std::max(all.unbiased, last.unbiased);
     worst(all.nmse_bound, last.nmse_bound);
     worst(all.norm_growth, last.norm_growth);

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "codecs/ecsq.h"
+#include "codecs/countsketch.h"
 #include "codecs/float_formats.h"
 #include "codecs/hadamard.h"
 #include "codecs/lloyd.h"
@@ -11,6 +12,7 @@
 #include "codecs/mask.h"
 #include "codecs/natural.h"
 #include "codecs/pack.h"
+#include "codecs/permk.h"
 #include "codecs/predict.h"
 #include "codecs/qsgd.h"
 #include "codecs/quantize.h"
@@ -33,6 +35,8 @@ constexpr std::array kStages = {
     &kHadamard,
     &kLowRank,
     &kTopK,
+    &kPermK,
+    &kCountSketch,
     &kPredict,
     // Quantizers.
     &kQuantize,

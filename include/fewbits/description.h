@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -38,6 +39,7 @@ struct Description {
   std::optional<double> norm_growth;
   std::size_t max_frame_bytes = 0;    // header included
   bool fixed_size = false;            // but for the lengths of round and client in the header
+  std::uint32_t cohort = 0;           // clients a round that the plan is made for; 0: any number
   double max_rate = 0;                // bits a coordinate of the update at max_frame_bytes
   std::vector<GroupDescription> groups;
 };

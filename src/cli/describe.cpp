@@ -45,7 +45,7 @@ ordered_json to_json(const Description& d) {
                       {"max_bytes", g.max_bytes},
                       {"fixed_size", g.fixed_size},
                       {"sum_domain", g.sum_domain}});
-  return {{"plan", d.plan},
+  ordered_json all = {{"plan", d.plan},
           {"structure", d.structure.empty() ? ordered_json() : ordered_json(d.structure)},
           {"coordinates", d.coordinates},
           {"parameters", d.parameters},
@@ -56,6 +56,8 @@ ordered_json to_json(const Description& d) {
           {"fixed_size", d.fixed_size},
           {"max_bits_per_coordinate", d.max_rate},
           {"groups", groups}};
+  if (d.cohort != 0) all["cohort"] = d.cohort;
+  return all;
 }
 
 std::string to_text(const Description& d, std::uint64_t fingerprint) {
@@ -73,6 +75,7 @@ std::string to_text(const Description& d, std::uint64_t fingerprint) {
           " bits a coordinate" +
           (d.fixed_size ? "; the same for every update, but for the 2 to 14 bytes of round and client" : "") + "\n";
   text += "fingerprint  " + hexadecimal(fingerprint) + ", which all its frames carry\n";
+  if (d.cohort != 0) text += "cohort       made for " + std::to_string(d.cohort) + " clients a round, each in a place of its own\n";
   for (const GroupDescription& g : d.groups) {
     text += "\nrule " + g.rule + "\n";
     text += "  stages       " + g.stages + "\n";

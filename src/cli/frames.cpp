@@ -42,6 +42,13 @@ std::vector<float> to_update(const Codec& codec, std::vector<float> decoded, con
 
 namespace {
 
+void add_cohort(CLI::App& command, Cohort& cohort) {
+  command.add_option("--cohort", cohort.size, "clients that are asked in the round, for plans that share work out among them")
+      ->capture_default_str()
+      ->check(whole_number());
+  command.add_option("--place", cohort.index, "the client's place among them, from 0")->capture_default_str()->check(whole_number());
+}
+
 struct EncodeOptions {
   std::string plan;
   std::string profile;
@@ -167,11 +174,12 @@ void aggregate(const AggregateOptions& options) {
     learner = read_learner(codec.layout(), options.learn);
   }
   Aggregator sum(codec, options.context, options.limits);
+  std::uint32_t place = 0;
   for (const std::string& text : options.frames) {
     const WeightedFile file = parse_weighted(text);
     const std::vector<std::byte> frame = io::read_file(file.path);
     try {
-      sum.add(frame, {inspect(frame).client, file.weight});
+      sum.add(frame, {inspect(frame).client, file.weight, codec.describe().cohort == 0 ? 0 : place++});
     } catch (const Error& error) {
       throw Error(error.code(), file.path + ": " + error.what(), error.offset());
     }
@@ -221,6 +229,7 @@ void add_encode_command(CLI::App& app) {
   command->add_option("--client", options->context.client, "id of the client")
       ->capture_default_str()
       ->check(whole_number());
+  add_cohort(*command, options->context.cohort);
   command->add_option("UPDATE", options->update, ".npy, or .npz whose arrays are the layout")->required();
   command->add_option("FRAME", options->frame, "file to write")->required();
   add_json(*command, options->json);
@@ -237,6 +246,7 @@ void add_decode_command(CLI::App& app) {
   add_plan(*command, options->plan);
   add_profile(*command, options->profile);
   add_seed(*command, options->context.seed);
+  add_cohort(*command, options->context.cohort);
   options->layout.add_to(*command);
   command->add_option("FRAME", options->frame, "file to read")->required();
   command->add_option("UPDATE", options->update, ".npy or .npz to write")->required();
@@ -255,6 +265,10 @@ void add_aggregate_command(CLI::App& app) {
   add_profile(*command, options->profile);
   add_seed(*command, options->context.seed);
   command->add_option("--round", options->context.round, "of all the frames")->required()->check(whole_number());
+  command->add_option("--cohort", options->context.cohort_size,
+                      "clients that were asked; where the plan shares work out among them, frames come in the order of their places")
+      ->capture_default_str()
+      ->check(whole_number());
   options->layout.add_to(*command);
   command->add_option("--max-abs", options->limits.max_abs, "largest magnitude that a frame may hold")
       ->capture_default_str();

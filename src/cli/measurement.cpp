@@ -127,7 +127,9 @@ Measurement measure(const std::string& plan, const Codec& codec, const Updates& 
   result.plan = plan;
   result.coordinates = updates.layout.elements();
   result.structured = codec.structured();
-  result.unbiased = codec.describe().unbiased;
+  const Description promise = codec.describe();
+  result.unbiased = promise.unbiased;
+  const std::size_t clients = std::max<std::size_t>(promise.cohort, 1);
   const auto coordinates = static_cast<double>(std::max<std::size_t>(result.coordinates, 1));
   const std::size_t frames = repeats * updates.values.size();
 
@@ -148,7 +150,8 @@ Measurement measure(const std::string& plan, const Codec& codec, const Updates& 
     std::ranges::fill(sum_of_errors, 0.0);
     double total_error = 0;
     for (std::size_t repeat = 0; repeat < repeats; ++repeat, ++frame_number) {
-      const Context context{seed, static_cast<std::uint32_t>(frame_number), frame_number};
+      const Cohort cohort{static_cast<std::uint32_t>(frame_number % clients), static_cast<std::uint32_t>(clients)};
+      const Context context{seed, static_cast<std::uint32_t>(frame_number), frame_number, cohort};
       const RoundContext round{context.seed, context.round};
       if (result.structured) {
         if (!updates.synthetic) sent = to_encodable(codec, values, round).values;
@@ -159,7 +162,7 @@ Measurement measure(const std::string& plan, const Codec& codec, const Updates& 
       result.encode_ns = std::min(result.encode_ns, encode_watch.nanoseconds() / coordinates);
       total_bytes += frame.size();
       const Stopwatch decode_watch;
-      std::vector<float> decoded = codec.decode(frame, {seed});
+      std::vector<float> decoded = codec.decode(frame, {seed, cohort});
       result.decode_ns = std::min(result.decode_ns, decode_watch.nanoseconds() / coordinates);
       decoded = to_update(codec, std::move(decoded), round);
       double error = 0;

@@ -20,6 +20,9 @@ enum class Purpose : std::uint32_t {
   kKeep = 7,           // which coordinates a scale model keeps
   kDither = 8,         // subtractive dither, and the sign that goes with it
   kPilot = 9,          // which values an encoder looks at to choose its steps
+  kPermutation = 11,   // how a cohort shares out the coordinates
+  kSketchCell = 12,    // which cells of a sketch coordinates are added to
+  kSketchSign = 13,    // and with which signs
   kLowRankStart = 14,  // where the search for low-rank factors starts; encoders only
   // Harness. Not on the wire, kept in the same list so that no two uses share a stream.
   kPartition = 100,

@@ -179,6 +179,24 @@ class Aggregate(ProgramTest):
             mean = self.mean(plan, "0.fb:2", "1.fb", "2.fb")
             np.testing.assert_allclose(mean, np.average(decoded, axis=0, weights=[2, 1, 1]), rtol=0, atol=1e-5)
 
+    def test_clients_share_the_coordinates_out_by_their_places(self):
+        plan, update = "permk:cohort=3+f32", random_update(20)
+        self.save("u.npy", update)
+        for place, client in enumerate((70, 7, 1)):
+            self.ok("encode", "--plan", plan, "--round", 3, "--client", client, "--cohort", 3, "--place", place,
+                    "u.npy", f"{place}.fb")
+            self.ok("decode", "--plan", plan, "--cohort", 3, "--place", place, "--like", "u.npy", f"{place}.fb", "back.npy")
+            back = self.load("back.npy")
+            self.assertIn(np.count_nonzero(back), (6, 7))
+            np.testing.assert_allclose(back[back != 0], 3 * update[back != 0], rtol=1e-6)
+        given = ("aggregate", "--plan", plan, "--round", 3, "--like", "u.npy", "--out", "mean.npy")
+        self.ok(*given, "--cohort", 3, "0.fb", "1.fb", "2.fb")
+        np.testing.assert_array_equal(self.load("mean.npy"), update)
+        self.assertIn("made for 3 clients a round", self.refused(*given, "0.fb", "1.fb", "2.fb"))
+        self.assertIn("made for 3 clients a round", self.refused("encode", "--plan", plan, "u.npy", "a.fb"))
+        self.assertIn("place 3 in a cohort of 3",
+                      self.refused("encode", "--plan", plan, "--cohort", 3, "--place", 3, "u.npy", "a.fb"))
+
     def test_names_and_shapes_go_through(self):
         arrays = {"w": random_update((4, 5)), "b": random_update(3)}
         np.savez(self.folder / "u.npz", **arrays)

@@ -33,7 +33,7 @@ TEST_P(EveryPlan, AFrameDecodesWithinThePromiseOfThePlan) {
   for (const std::size_t n : kSizes) {
     const Codec c = codec(n);
     const auto x = update(c, n);
-    const auto back = c.decode(c.encode(x, context(17)), {kSeed});
+    const auto back = c.decode(c.encode(x, context(17)), run(17));
     ASSERT_EQ(back.size(), x.size());
     ASSERT_TRUE(all_finite(back));
     const Description promise = c.describe();
@@ -58,7 +58,7 @@ TEST_P(EveryPlan, TheMeanOfManyRoundsComesNearTheUpdateWhereThePlanIsUnbiased) {
     std::vector<double> total(x.size());
     constexpr unsigned kRounds = 64;
     for (unsigned round = 0; round < kRounds; ++round) {
-      const auto back = c.decode(c.encode(x, {kSeed, round, round % 3}), {kSeed});
+      const auto back = c.decode(c.encode(x, context(round % 3, round)), run(round % 3));
       for (std::size_t i = 0; i < x.size(); ++i) total[i] += static_cast<double>(back[i]) / kRounds;
     }
     double error = 0;
@@ -74,7 +74,7 @@ TEST_P(EveryPlan, TheSameInputGivesTheSameBytes) {
     const auto frame = c.encode(x, context(17));
     Encoder reused(c);
     if (n <= 5000) {
-      reused.encode(update(c, n + 1), {kSeed + 1, kRound + 1, 1});
+      reused.encode(update(c, n + 1), {kSeed + 1, kRound + 1, 1, cohort(1)});
       reused.encode(std::vector<float>(c.elements(), -1e4f), context(std::numeric_limits<std::uint64_t>::max()));
       const Codec again = codec(n);
       EXPECT_EQ(again.encode(x, context(17)), frame) << n;
@@ -97,7 +97,7 @@ TEST_P(EveryPlan, EncodersWithTheSameMemoryWriteTheSameBytes) {
     const auto frame = first.encode(x, context(17));
     EXPECT_TRUE(std::ranges::equal(second.encode(x, context(17)), frame)) << n;
     EXPECT_EQ(first.save(), second.save());
-    EXPECT_TRUE(all_finite(c.decode(frame, {kSeed})));
+    EXPECT_TRUE(all_finite(c.decode(frame, run(17))));
   }
 }
 
@@ -117,7 +117,7 @@ TEST_P(EveryPlan, FramesAreNeverLongerThanPromisedAndOfThatLengthWhereItIsFixed)
     const Codec c = codec(n);
     const Description promise = c.describe();
     EXPECT_EQ(promise.max_frame_bytes, c.max_frame_size());
-    for (const Context& keys : {context(0), Context{kSeed, kMaxRound, std::numeric_limits<std::uint64_t>::max()}}) {
+    for (const Context& keys : {context(0), context(std::numeric_limits<std::uint64_t>::max(), kMaxRound)}) {
       const auto frame = c.encode(update(c, n), keys);
       EXPECT_LE(frame.size(), c.max_frame_size()) << n;
       if (promise.fixed_size && keys.round == kMaxRound) {
@@ -143,7 +143,7 @@ TEST_P(EveryPlan, TheHeaderStaysWithin24BytesForUsualClientsAnd30Always) {
        {std::uint64_t{0}, std::uint64_t{127}, std::uint64_t{128}, (std::uint64_t{1} << 28) - 1, std::uint64_t{1} << 28,
         std::uint64_t{1} << 63, ~std::uint64_t{0}})
     for (const std::uint32_t round : {0u, 127u, 128u, kMaxRound}) {
-      const FrameInfo info = inspect(c.encode(x, {kSeed, round, client}));
+      const FrameInfo info = inspect(c.encode(x, context(client, round)));
       EXPECT_EQ(info.round, round);
       EXPECT_EQ(info.client, client);
       EXPECT_EQ(info.fingerprint, c.fingerprint());
@@ -155,12 +155,12 @@ TEST_P(EveryPlan, DecodingIsTheMeanOfOneClient) {
   for (const std::size_t n : kSizes) {
     const Codec c = codec(n);
     const auto frame = c.encode(update(c, n), context(17));
-    const auto back = c.decode(frame, {kSeed});
-    Aggregator sum(c, {kSeed, kRound});
-    sum.add(frame, {.client = 17});
+    const auto back = c.decode(frame, run(17));
+    Aggregator sum(c, round_context());
+    sum.add(frame, from(17));
     EXPECT_TRUE(same_bits(sum.mean(), back)) << n;
-    Aggregator weighted(c, {kSeed, kRound});
-    weighted.add(frame, {.client = 17, .weight = 600.7});
+    Aggregator weighted(c, round_context());
+    weighted.add(frame, from(17, 600.7));
     expect_mean(weighted.mean(), {back}, {600.7});
   }
 }
@@ -169,13 +169,13 @@ TEST_P(EveryPlan, TheMeanIsTheWeightedMeanOfTheDecodedUpdates) {
   const std::vector<double> weights = {1, 600, 0.001, 37.5, 1e6};
   for (const std::size_t n : kFewSizes) {
     const Codec c = codec(n);
-    Aggregator sum(c, {kSeed, kRound});
+    Aggregator sum(c, round_context());
     std::vector<std::vector<float>> updates;
     double total = 0;
     for (std::size_t client = 0; client < weights.size(); ++client) {
       const auto frame = c.encode(update(c, 100 * n + client), context(client));
-      updates.push_back(c.decode(frame, {kSeed}));
-      sum.add(frame, {.client = client, .weight = weights[client]});
+      updates.push_back(c.decode(frame, run(client)));
+      sum.add(frame, from(client, weights[client]));
       total += weights[client];
     }
     EXPECT_EQ(sum.clients(), weights.size());
@@ -187,19 +187,19 @@ TEST_P(EveryPlan, TheMeanIsTheWeightedMeanOfTheDecodedUpdates) {
 TEST_P(EveryPlan, PartialSumsMergeToTheWholeSum) {
   for (const std::size_t n : kFewSizes) {
     const Codec c = codec(n);
-    Aggregator whole(c, {kSeed, kRound}), left(c, {kSeed, kRound}), right(c, {kSeed, kRound}), last(c, {kSeed, kRound});
+    Aggregator whole(c, round_context()), left(c, round_context()), right(c, round_context()), last(c, round_context());
     std::vector<std::vector<float>> updates;
     std::vector<double> weights;
     for (std::uint64_t client = 0; client < 7; ++client) {
       const auto frame = c.encode(update(c, 100 * n + client), context(client));
-      updates.push_back(c.decode(frame, {kSeed}));
+      updates.push_back(c.decode(frame, run(client)));
       weights.push_back(1.0 + static_cast<double>(client));
-      whole.add(frame, {client, weights.back()});
-      (client == 6 ? last : client < 3 ? left : right).add(frame, {client, weights.back()});
+      whole.add(frame, from(client, weights.back()));
+      (client == 6 ? last : client < 3 ? left : right).add(frame, from(client, weights.back()));
     }
     left.merge(right);
     left.merge(last);
-    left.merge(Aggregator(c, {kSeed, kRound}));
+    left.merge(Aggregator(c, round_context()));
     EXPECT_EQ(left.clients(), 7u);
     EXPECT_EQ(left.total_weight(), whole.total_weight());
     expect_mean(left.mean(), updates, weights);
@@ -210,13 +210,13 @@ TEST_P(EveryPlan, PartialSumsMergeToTheWholeSum) {
 // One frame's values are the same whether they are added to a sum or, through zeros, by a merge.
 TEST_P(EveryPlan, MergingOneClientEqualsAddingIt) {
   const Codec c = codec(65);
-  Aggregator added(c, {kSeed, kRound}), merged(c, {kSeed, kRound}), one(c, {kSeed, kRound});
+  Aggregator added(c, round_context()), merged(c, round_context()), one(c, round_context());
   const auto first = c.encode(update(c, 1), context(1));
   const auto second = c.encode(update(c, 2), context(2));
-  added.add(first, {1, 3});
-  merged.add(first, {1, 3});
-  added.add(second, {2, 5});
-  one.add(second, {2, 5});
+  added.add(first, from(1, 3));
+  merged.add(first, from(1, 3));
+  added.add(second, from(2, 5));
+  one.add(second, from(2, 5));
   merged.merge(one);
   EXPECT_EQ(merged.serialize(), added.serialize());
 }
@@ -224,18 +224,18 @@ TEST_P(EveryPlan, MergingOneClientEqualsAddingIt) {
 TEST_P(EveryPlan, ARestoredSumGoesOnAsTheOriginal) {
   for (const std::size_t n : kFewSizes) {
     const Codec c = codec(n);
-    Aggregator sum(c, {kSeed, kRound});
-    EXPECT_EQ(Aggregator::restore(c, {kSeed, kRound}, sum.serialize()).clients(), 0u);
+    Aggregator sum(c, round_context());
+    EXPECT_EQ(Aggregator::restore(c, round_context(), sum.serialize()).clients(), 0u);
     for (const std::uint64_t client : {std::uint64_t{5}, std::uint64_t{0}, ~std::uint64_t{0}})
-      sum.add(c.encode(update(c, client), context(client)), {client, 2.5});
-    Aggregator restored = Aggregator::restore(c, {kSeed, kRound}, sum.serialize());
+      sum.add(c.encode(update(c, client), context(client)), from(client, 2.5));
+    Aggregator restored = Aggregator::restore(c, round_context(), sum.serialize());
     EXPECT_TRUE(same_bits(restored.mean(), sum.mean())) << n;
     EXPECT_EQ(restored.serialize(), sum.serialize());
     const auto next = c.encode(update(c, 9), context(9));
-    restored.add(next, {9, 1});
-    sum.add(next, {9, 1});
+    restored.add(next, from(9));
+    sum.add(next, from(9));
     EXPECT_EQ(restored.serialize(), sum.serialize());
-    EXPECT_EQ(refusal([&] { restored.add(next, {9, 1}); }), Errc::kDuplicateClient);
+    EXPECT_EQ(refusal([&] { restored.add(next, from(9)); }), Errc::kDuplicateClient);
   }
 }
 
@@ -256,7 +256,7 @@ TEST_P(EveryPlan, UpdatesThatAreNotFiniteOrOfAnotherLengthAreRefused) {
     if (!x.empty()) {
       EXPECT_EQ(refusal([&] { c.encode(std::span(x).first(x.size() - 1), context(1)); }), Errc::kBadArgument);
     }
-    EXPECT_EQ(refusal([&] { c.encode(x, {kSeed, kMaxRound + 1, 1}); }), Errc::kBadArgument);
+    EXPECT_EQ(refusal([&] { c.encode(x, {kSeed, kMaxRound + 1, 1, cohort(1)}); }), Errc::kBadArgument);
   }
 }
 
@@ -293,7 +293,7 @@ TEST_P(EveryPlan, TwoThreadsShareACodec) {
   constexpr std::uint64_t kClients = 8;
   const auto work = [&](std::uint64_t client) {
     const auto frame = c.encode(update(c, client), context(client));
-    return std::pair(frame, c.decode(frame, {kSeed}));
+    return std::pair(frame, c.decode(frame, run(client)));
   };
   std::vector<decltype(work(0))> apart(kClients), alone(kClients);
   std::vector<std::thread> threads;

@@ -27,7 +27,16 @@ class EveryPlan : public ::testing::TestWithParam<Case> {
   // An update for the codec; each seed another one.
   static std::vector<float> update(const Codec& codec, std::uint64_t seed) { return normal(codec.elements(), seed); }
 
-  static Context context(std::uint64_t client) { return {kSeed, kRound, client}; }
+  // The plan's cohort, in which clients with neighbouring ids have neighbouring places.
+  static Cohort cohort(std::uint64_t client) {
+    const std::uint32_t size = cohort_size(GetParam().plan);
+    return {static_cast<std::uint32_t>(client % size), size};
+  }
+
+  static Context context(std::uint64_t client, std::uint32_t round = kRound) { return {kSeed, round, client, cohort(client)}; }
+  static RunContext run(std::uint64_t client) { return {kSeed, cohort(client)}; }
+  static RoundContext round_context() { return {kSeed, kRound, cohort(0).size}; }
+  static Contribution from(std::uint64_t client, double weight = 1) { return {client, weight, cohort(client).index}; }
 };
 
 inline std::string name_of(const ::testing::TestParamInfo<Case>& info) { return test_name(info.param, info.index); }

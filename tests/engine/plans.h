@@ -96,6 +96,13 @@ inline std::vector<Case> plans_of(const StageDescriptor& stage) {
   return plans;
 }
 
+// Clients that a plan is made for; 1 where it does not matter.
+inline std::uint32_t cohort_size(const std::string& plan) {
+  constexpr std::string_view kKey = "cohort=";
+  const std::size_t at = plan.find(kKey);
+  return at == std::string::npos ? 1 : static_cast<std::uint32_t>(std::stoul(plan.substr(at + kKey.size())));
+}
+
 inline std::vector<Case> combined_plans() {
   constexpr auto net = LayoutKind::kNet;
   return {
@@ -135,6 +142,12 @@ inline std::vector<Case> combined_plans() {
       {"lowrank:rank=2,iterations=3+quantize:bits=8,block=64", net},
       {"*.bias=f32; *=lowrank:rank=1+mask:keep=0.9+bf16+zstd", net},
       {"mask:keep=0.5,seed=round+lowrank:rank=2+f32", net},
+      {"permk:cohort=3+hadamard:seed=client+quantize:bits=2"},
+      {"hadamard+permk:cohort=4+bf16+zstd"},
+      {"mask:keep=0.5,seed=round+permk:cohort=2+f32", net},
+      {"countsketch:keep=0.3+quantize:bits=8"},
+      {"countsketch:rows=3,columns=20+countsketch:keep=0.5,seed=client+f32"},
+      {"countsketch:rows=5,keep=0.8,estimate=median+bf16", net},
       {"predict:rank=1+f32", net},
       {"predict:rank=3,iterations=2+lowrank:rank=1+quantize:bits=4", net},
       {"in.*=predict:rank=2+hadamard:seed=client+quantize:bits=2; *=f32", net},

@@ -20,6 +20,7 @@ GOLDEN_RATIO = 0x9E3779B97F4A7C15
 MASK64 = (1 << 64) - 1
 MAX_ROUND = (1 << 28) - 1
 SIGNS, SIGNS2, SUBSET, ROUNDING, FAMILY_MASK, FAMILY_FACTOR, KEEP, DITHER = 1, 2, 3, 4, 5, 6, 7, 8
+PERMUTATION, SKETCH_CELL, SKETCH_SIGN = 11, 12, 13
 STRUCTURE_GROUP = (1 << 32) - 1
 
 
@@ -55,11 +56,14 @@ STAGES = {  # name: (id, kind, {parameter: default})
     "zstd": (9, "coder", {"level": "3"}),
     "rans": (10, "coder", {}),
     "topk": (18, "transform", {"keep": None}),
+    "permk": (19, "transform", {"cohort": None}),
+    "countsketch": (20, "transform", {"rows": "1", "columns": None, "keep": None, "estimate": "mean", "seed": "round"}),
     "predict": (22, "transform", {"by": "lowrank", "rank": None, "iterations": "1"}),
 }
-WISHES = {("zstd", "level"), ("lowrank", "iterations"), ("ecsq", "bits")} | {(name, key) for name in ("dither", "trellis")
-                                                            for key in ("bits", "nmse")}
-INTEGERS = {"rank", "iterations", "bits", "block", "level", "levels", "bucket", "correlated", "states"}
+WISHES = {("zstd", "level"), ("lowrank", "iterations"), ("predict", "iterations"), ("ecsq", "bits"),
+          *((name, key) for name in ("dither", "trellis") for key in ("bits", "nmse"))}
+INTEGERS = {"rank", "iterations", "bits", "block", "level", "levels", "bucket", "correlated", "states", "cohort", "rows",
+            "columns"}
 DEFAULT_CODERS = dict.fromkeys(("dither", "trellis", "ecsq", "qsgd", "ternary"), "rans")
 
 
@@ -591,7 +595,78 @@ class Predict(Transform):
         return x
 
 
-TRANSFORMS = {"mask": Mask, "hadamard": Hadamard, "lowrank": LowRank, "topk": TopK, "predict": Predict}
+class PermK(Transform):
+    def __init__(self, stage, position, shapes):
+        super().__init__(stage, position, shapes)
+        self.outputs = -(-self.n // stage["cohort"])
+
+    def block(self, keys):
+        place, size = keys.cohort
+        refuse_if(size != self.stage["cohort"], "a cohort of another size")
+        random = iter(words(keys.key(self.position, PERMUTATION, False), 2 * (self.n + 1)).tolist())
+
+        def below(bound):
+            return (next(random) + (next(random) << 32)) * bound >> 64
+
+        q = (place + below(size)) % size
+        order = list(range(self.n))
+        for i in range(self.n):
+            other = i + below(self.n - i)
+            order[i], order[other] = order[other], order[i]
+        return np.array(order[q * self.n // size:(q + 1) * self.n // size], np.int64)
+
+    def forward(self, keys, x):
+        kept_ = x[self.block(keys)]
+        return b"", np.concatenate([kept_, np.zeros(self.outputs - len(kept_), F32)])
+
+    def inverse(self, keys, side, y):
+        x, block = np.zeros(self.n), self.block(keys)
+        x[block] = y[:len(block)] * self.stage["cohort"]
+        return x
+
+
+class CountSketch(Transform):
+    def __init__(self, stage, position, shapes):
+        super().__init__(stage, position, shapes)
+        self.private, self.linear = stage["seed"] == "client", stage["estimate"] == "mean"
+        self.rows = self.columns = min(stage["rows"], self.n)
+        if self.n:
+            wanted = stage["columns"] or math.floor((stage["keep"] or 0) * self.n / self.rows + 0.5)
+            self.columns = min(max(wanted, 1), self.n // self.rows)
+        self.outputs = self.rows * self.columns
+
+    def cells(self, keys):
+        """Cell and sign of coordinate i in row r, shapes [n, R]."""
+        count = self.n * self.rows
+        g = np.arange(count)
+        places = words(keys.key(self.position, SKETCH_CELL, self.private), count).astype(np.uint64)
+        cell = (g % max(self.rows, 1)) * self.columns + (places * np.uint64(self.columns) >> np.uint64(32)).astype(np.int64)
+        bits = words(keys.key(self.position, SKETCH_SIGN, self.private), -(-count // 32))
+        minus = bits[g // 32] >> (g % 32).astype(np.uint32) & 1
+        return cell.reshape(-1, self.rows or 1), np.where(minus, -1.0, 1.0).reshape(-1, self.rows or 1)
+
+    def forward(self, keys, x):
+        y = np.zeros(self.outputs)
+        for i, (cells, signs) in enumerate(zip(*self.cells(keys))):
+            y[cells] += signs * float(x[i])
+        return b"", y.astype(F32)
+
+    def inverse(self, keys, side, y):
+        cells, signs = self.cells(keys)
+        if self.n == 0:
+            return np.zeros(0)
+        read = y[cells] * signs
+        if self.linear:
+            total = np.zeros(self.n)
+            for row in range(self.rows):
+                total += read[:, row]
+            return total / self.rows
+        ordered, half = np.sort(read, 1), self.rows // 2
+        return ordered[:, half] if self.rows % 2 else (ordered[:, half - 1] + ordered[:, half]) / 2
+
+
+TRANSFORMS = {"mask": Mask, "hadamard": Hadamard, "lowrank": LowRank, "topk": TopK, "predict": Predict,
+              "permk": PermK, "countsketch": CountSketch}
 
 
 # ---- quantizers (6) --------------------------------------------------------------------------------------------------

@@ -77,8 +77,9 @@ class Golden(unittest.TestCase):
                 continue
             with self.subTest(case["name"]):
                 out = self.folder / "out.fb"
+                place, size = cohort_of(case)
                 fewbits("encode", "--plan", case["plan"], "--seed", case["seed"], "--round", case["round"], "--client",
-                        case["client"], HERE / "updates" / case["update"], out)
+                        case["client"], "--place", place, "--cohort", size, HERE / "updates" / case["update"], out)
                 self.assertEqual(out.read_bytes(), (HERE / "frames" / f"{case['name']}.fb").read_bytes())
 
     def test_the_program_decodes_golden_frames_to_the_golden_floats(self):
@@ -88,14 +89,11 @@ class Golden(unittest.TestCase):
                 back = self.folder / ("back" + like.suffix)
                 frame = HERE / "frames" / f"{case['name']}.fb"
                 layout = load(like)[0]
-                if "cohort" in case:
-                    back = self.folder / "back.f32"
-                    driver("decode", case, case["client"], frame, back, layout)
-                    values = np.frombuffer(back.read_bytes(), "<f4")
-                else:
-                    fewbits("decode", "--plan", case["plan"], "--seed", case["seed"], "--like", like, frame, back)
-                    decoded, values = load(back)
-                    self.assertEqual(decoded, layout)
+                place, size = cohort_of(case)
+                fewbits("decode", "--plan", case["plan"], "--seed", case["seed"], "--place", place, "--cohort", size, "--like",
+                        like, frame, back)
+                decoded, values = load(back)
+                self.assertEqual(decoded, layout)
                 if "inexact" in case:
                     codec = Codec(case["plan"], layout)
                     want = codec.expand(codec.decode(frame.read_bytes(), case["seed"]), case["seed"], case["round"])
@@ -202,7 +200,7 @@ class Golden(unittest.TestCase):
         plans = ["hadamard+quantize:bits=3+zstd", "quantize:bits=2+zstd:level=19", "f32+zstd", "*=bf16+zstd",
                  "mask:keep=0.3+quantize:bits=6,block=50", "hadamard+mask:keep=0.1+quantize:bits=1",
                  "mask:keep=0.7,seed=round+hadamard:seed=client+hadamard+quantize:bits=7+zstd",
-                 "topk:keep=0.05+f32", "topk:keep=0.3+quantize:bits=4", "f32+rans", "hadamard+quantize:bits=3+rans",
+                 "countsketch:rows=3,keep=0.4+f32", "topk:keep=0.05+f32", "topk:keep=0.3+quantize:bits=4", "f32+rans", "hadamard+quantize:bits=3+rans",
                  "mask:keep=0.4+f16+rans"]
         for plan in plans:
             for size in (1, 5, 513, 3000):

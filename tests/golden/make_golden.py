@@ -136,6 +136,15 @@ CASES = [  # name, plan, update, seed, round, client
     *[(f"lowrank_{r}", f"lowrank:rank={r}+f32", "layers", 6, 5, 4) for r in (1, 2, 7, 1000)],
     ("lowrank_coarse", "*.bias=f32; *=lowrank:rank=3,iterations=2+quantize:bits=8,block=50", "layers", 6, 5, 4),
     ("lowrank_odd", "lowrank:rank=1+mask:keep=0.5,seed=round+bf16", "odd", 6, 5, 4),
+    *[(f"permk_{size}_{place}_{u}", f"permk:cohort={size}+f32", u, 6, 5, 4) for size, place, u in (
+        (1, 0, "n64"), (3, 0, "n1000"), (3, 2, "n1000"), (7, 6, "three"), (64, 5, "n64"), (5, 1, "none"))],
+    ("permk_rotated", "hadamard+permk:cohort=10+quantize:bits=3", "n4097", 6, 5, 4),
+    *[(f"countsketch_{i}", f"countsketch:{p}+f32", u, 6, 5, 4) for i, (p, u) in enumerate(
+        [("columns=50", "n1000"), ("rows=3,columns=41", "n1000"), ("rows=16,columns=2", "three"),
+         ("keep=0.1,rows=2", "n4097"), ("rows=5,keep=0.5,estimate=median,seed=client", "n1000"),
+         ("rows=4,keep=1,estimate=median", "n63"), ("keep=0.5", "none"), ("keep=1", "one")])],
+    ("countsketch_coarse", "mask:keep=0.5,seed=round+countsketch:rows=2,columns=30,seed=client+quantize:bits=4", "layers",
+     6, 5, 4),
     ("predict_exact", "predict:rank=2+f32", "layers", 6, 5, 4),
     ("predict_coarse", "*.bias=f32; *=predict:by=lowrank,rank=3,iterations=2+quantize:bits=2,block=50", "layers", 6, 5, 4),
     ("predict_lowrank", "predict:rank=1+lowrank:rank=2+bf16", "layers", 6, 5, 4),
@@ -214,7 +223,11 @@ SETTINGS = {
     "dither_raw": [(4, 0, 80)], "trellis_raw": [(0, 0, 45)], "trellis_keep": [(3, 611, -2)],
     "dither_many_classes": [(1, 980, 1)], "trellis_deep": [(0, 1300, 0)], "dither_deep": [(3, 1060, 1)],
 }
-COHORTS = {"dither_correlated": (3, 7), "dither_correlated_low": (6, 7)}
+COHORTS = {  # place, of how many
+    "dither_correlated": (3, 7), "dither_correlated_low": (6, 7), "permk_1_0_n64": (0, 1), "permk_3_0_n1000": (0, 3),
+    "permk_3_2_n1000": (2, 3), "permk_7_6_three": (6, 7), "permk_64_5_n64": (5, 64), "permk_5_1_none": (1, 5),
+    "permk_rotated": (9, 10),
+}
 FREE_CASES = [  # name, plan, layout, free parameters, seed, round, client
     ("free_lowrank", "train=lowrank:rank=4 | f32", "layers", "free_lowrank", 6, 5, 4),
     ("free_lowrank_sketched", "train=lowrank:rank=4 | <41=f32; *=hadamard+quantize:bits=2", "layers", "free_lowrank",
@@ -230,6 +243,8 @@ SUMS = [  # name, plan, update, seed, round, (client, weight) ...
     ("sum_rules", "*.bias=f32; <300=mask:keep=0.4+bf16; *=hadamard+quantize:bits=2,block=50", "layers",
      2 ** 64 - 1, 2 ** 28 - 1, ((5, 2.0), (4, 7.5), (140, 11.0))),
     ("sum_predicted", "*.bias=bf16; *=predict:rank=2+quantize:bits=3", "layers", 6, 5, ((5, 2.0), (4, 7.3), (140, 11.0))),
+    ("sum_sketches", "countsketch:rows=2,keep=0.3+quantize:bits=4", "n1000", 6, 5, ((5, 2.0), (4, 7.3), (140, 11.0))),
+    ("sum_medians", "countsketch:rows=3,keep=0.3,estimate=median+bf16", "n1000", 6, 5, ((5, 2.0), (4, 7.3))),
     ("sum_factors", "*.bias=bf16; *=lowrank:rank=2+bf16", "layers", 6, 5, ((5, 2.0), (4, 7.3), (140, 11.0))),
 ]
 
@@ -253,7 +268,8 @@ def free_bytes(codec):
     """Why a writer is free to write others, if it is."""
     if any(rule.coder.name == "zstd" for rule in codec.plan.rules):
         return "those of a zstd library"
-    return "those of a search for factors" if any(not chain.linear for chain in codec.chains) else None
+    searched = any(getattr(t, "matrices", None) for chain in codec.chains for t in chain.transforms)
+    return "those of a search for factors" if searched else None
 
 
 def write_frame(name, codec, values, case):

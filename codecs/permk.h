@@ -1,0 +1,9 @@
+#pragma once
+
+#include "stage.h"
+
+namespace fewbits {
+
+extern const StageDescriptor kPermK;
+
+}  // namespace fewbits
