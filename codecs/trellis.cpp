@@ -237,9 +237,20 @@ class Dithered final : public Quantizer {
     const Workspace::Scope scope(workspace);
     const auto classes = workspace.take<std::int16_t>(n_);
     const std::size_t start = side.written().size();
-    scale_->fit(workspace, x, classes, side);
-    const std::size_t bytes_before = context.bytes_before + side.written().size() - start;
-    const Settings settings = choose(context, x, classes, bytes_before);
+    const auto fit = [&](ScaleDetail detail) {
+      side.rewind(start);
+      scale_->fit(workspace, x, detail, classes, side);
+      const std::size_t scales = side.written().size() - start;
+      return std::pair(choose(context, x, classes, context.bytes_before + scales), scales);
+    };
+    auto [choice, scales] = fit(ScaleDetail::kFull);
+    // Scales that take a good part of the bytes may not be worth it.
+    if (bits_ && 8.0 * static_cast<double>(scales) > *bits_ * static_cast<double>(n_) / 16) {
+      const Choice full = choice;
+      choice = fit(ScaleDetail::kTensors).first;
+      if (!(choice.error < full.error)) choice = fit(ScaleDetail::kFull).first;
+    }
+    const Settings& settings = choice.settings;
     if (settings.flat) std::ranges::fill(classes, std::int16_t{0});
     const ClassRange range = range_of(classes);
     write(settings, range, side);
@@ -310,10 +321,29 @@ class Dithered final : public Quantizer {
                   double weight, std::span<double> sum) const noexcept override {
     const Workspace::Scope scope(*context.workspace);
     const Decoded decoded = open(context, side);
+    const bool integers = sums_integers();
     for (std::size_t j = 0; j < decoded.kept.size(); ++j) {
       const std::size_t i = decoded.kept[j];
-      sum[i] += weight * value(decoded, j, symbols[i]);
+      sum[i] += weight * (integers ? units(decoded.words[j], symbols[i]) : value(decoded, j, symbols[i]));
     }
+  }
+
+  bool sums_integers() const noexcept override { return step_ || common_level_; }
+
+  void scale_sums(const StageContext& context, std::span<double> sum) const noexcept override {
+    Workspace& workspace = *context.workspace;
+    const Workspace::Scope scope(workspace);
+    const auto classes = workspace.take<std::int16_t>(n_);
+    ByteReader none({});
+    scale_->classes(workspace, none, classes);
+    Settings settings;
+    settings.step = step_;
+    settings.level = common_level_.value_or(0);
+    const ClassRange range = range_of(classes);
+    if (range.most < range.least) return;
+    const ClassCodes codes(workspace, kind_, range.least, range.most, settings);
+    for (std::size_t i = 0; i < n_; ++i)
+      if (classes[i] != kZeroClass) sum[i] *= 0x1p-24 * codes[classes[i]].point;
   }
 
   bool add_energies(const StageContext& context, std::span<const std::byte> side, std::span<const std::int32_t> symbols,
@@ -387,10 +417,13 @@ class Dithered final : public Quantizer {
   std::int64_t parity(std::int64_t k) const noexcept { return states_ == 1 ? 0 : k & 1; }
   std::int64_t point(std::int64_t k) const noexcept { return states_ == 1 ? k : k >> 1; }
 
+  // What a symbol stands for, in 2^-24 steps: an integer.
+  double units(std::uint32_t word, std::int32_t k) const noexcept {
+    return sign(word) * static_cast<double>(static_cast<std::int64_t>(k) * kOneStep - dither(word));
+  }
+
   double value(const Decoded& decoded, std::size_t j, std::int32_t k) const noexcept {
-    const std::uint32_t word = decoded.words[j];
-    const std::int64_t steps = static_cast<std::int64_t>(k) * kOneStep - dither(word);
-    return sign(word) * (static_cast<double>(steps) * 0x1p-24 * (*decoded.codes)[decoded.classes[decoded.kept[j]]].point);
+    return units(decoded.words[j], k) * 0x1p-24 * (*decoded.codes)[decoded.classes[decoded.kept[j]]].point;
   }
 
   // ---- side values ----
@@ -672,32 +705,38 @@ class Dithered final : public Quantizer {
     return low;
   }
 
-  Settings choose(const StageContext& context, std::span<const float> x, std::span<std::int16_t> classes,
-                  std::size_t bytes_before) const {
+  struct Choice {
+    Settings settings;
+    double error = 0;   // variance of all values' errors, where a rate or an error was wished
+  };
+
+  Choice choose(const StageContext& context, std::span<const float> x, std::span<std::int16_t> classes,
+                std::size_t bytes_before) const {
     Workspace& workspace = *context.workspace;
     const Workspace::Scope scope(workspace);
     ClassRange range = range_of(classes);
     Settings settings;
-    if (range.most < range.least) return settings.zero = true, settings;
+    if (range.most < range.least) return settings.zero = true, Choice{settings};
     const Energies energies = measure(workspace, x, classes, range);
-    if (energies.total == 0) return settings.zero = true, settings;
+    if (energies.total == 0) return settings.zero = true, Choice{settings};
     settings.spread = settings.gain = std::clamp(nearest_log2(energies.relative, 2), -kMaxClass, kMaxClass);
     const Pilot own = pilot(context, x, classes);
     if (step_) {
       settings.step = step_;
       settings.gain = 0;
-      return fit_coder(workspace, own, range, settings, -kMaxClass, kMaxClass), settings;
+      return fit_coder(workspace, own, range, settings, -kMaxClass, kMaxClass), Choice{settings};
     }
     if (common_level_) {
       settings.level = *common_level_;
       settings.gain = 0;
-      return fit_coder(workspace, own, range, settings, -kSpreadBias, 31 - kSpreadBias), settings;
+      return fit_coder(workspace, own, range, settings, -kSpreadBias, 31 - kSpreadBias), Choice{settings};
     }
     choose_level(workspace, own, energies, range, bytes_before, settings);
-    if (!fitted_) return settings;
+    const double error = error_of(energies, range, settings);
+    if (!fitted_) return {settings, error};
 
     // Does the profile serve this update at all? By what is not wished: the error of a rate, the bits of an error.
-    const double with_profile = nmse_ ? bits_of(workspace, own, range, settings) : error_of(energies, range, settings);
+    const double with_profile = nmse_ ? bits_of(workspace, own, range, settings) : error;
     Settings flat;
     flat.flat = true;
     const ClassRange none{0, 0};
@@ -710,7 +749,7 @@ class Dithered final : public Quantizer {
     std::ranges::fill(same.classes, std::int16_t{0});
     choose_level(workspace, same, joined, none, bytes_before + 2, flat);
     const double without = nmse_ ? bits_of(workspace, same, none, flat) + 16 : error_of(joined, none, flat);
-    return without < with_profile ? flat : settings;
+    return without < with_profile ? Choice{flat, error_of(joined, none, flat)} : Choice{settings, error};
   }
 
   bool too_fine(const Energies& e, const ClassRange& range, const Settings& settings) const noexcept {

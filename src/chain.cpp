@@ -168,6 +168,7 @@ void Chain::accumulate(const Context& keys, Workspace& workspace, const Unpacked
   const auto values = workspace.take<double>(values_);
   std::ranges::fill(values, 0.0);
   quantizer_->accumulate(quantizing, section.sides.back(), section.symbols, linear_ ? weight : 1.0, values);
+  if (quantizer_->sums_integers()) quantizer_->scale_sums(quantizing, values);
   if (linear_) {
     inverse(keys, workspace, section.sides, shared_, count, values, sum);
     return;
@@ -191,6 +192,7 @@ std::optional<std::int32_t> Chain::common_level(Workspace& workspace, std::size_
 }
 
 void Chain::finish(const Context& keys, Workspace& workspace, std::span<double> sum, std::span<double> x) const noexcept {
+  if (sums_integers()) quantizer_->scale_sums(context(keys, transforms_.size(), workspace), sum);
   if (shared_ == 0) {
     for (std::size_t i = 0; i < x.size(); ++i) x[i] += sum[i];
     return;

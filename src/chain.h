@@ -51,6 +51,9 @@ class Chain {
   void accumulate(const Context& keys, Workspace& workspace, const Unpacked& section, double weight,
                   std::span<double> sum) const noexcept;
 
+  // The sum is of integers, which `finish` scales: all transforms are shared, and the factors are.
+  bool sums_integers() const noexcept { return shared_ == transforms_.size() && quantizer_->sums_integers(); }
+
   // The quantizer codes the update's own coordinates by a profile, so that frames tell of their energies.
   bool learns() const noexcept { return quantizer_->learns(); }
   // energies (shape [elements]) += weight × estimates of the coordinates' squares. False where the section tells nothing.

@@ -214,7 +214,7 @@ double energy(std::span<const float> x) noexcept {
 class Flat final : public ScaleModel {
  public:
   std::size_t max_side_bytes() const noexcept override { return 0; }
-  void fit(Workspace&, std::span<const float>, std::span<std::int16_t> classes, ByteWriter&) const override {
+  void fit(Workspace&, std::span<const float>, ScaleDetail, std::span<std::int16_t> classes, ByteWriter&) const override {
     std::ranges::fill(classes, std::int16_t{0});
   }
   void check(Workspace&, ByteReader&) const override {}
@@ -239,7 +239,7 @@ class Profiled final : public ScaleModel {
     }
   }
   std::size_t max_side_bytes() const noexcept override { return 0; }
-  void fit(Workspace&, std::span<const float>, std::span<std::int16_t> classes, ByteWriter&) const override {
+  void fit(Workspace&, std::span<const float>, ScaleDetail, std::span<std::int16_t> classes, ByteWriter&) const override {
     std::ranges::copy(classes_, classes.begin());
   }
   void check(Workspace&, ByteReader&) const override {}
@@ -284,7 +284,8 @@ class Measured final : public ScaleModel {
            Workspace::bytes_for<double>(columns_);
   }
 
-  void fit(Workspace& workspace, std::span<const float> x, std::span<std::int16_t> classes, ByteWriter& side) const override {
+  void fit(Workspace& workspace, std::span<const float> x, ScaleDetail detail, std::span<std::int16_t> classes,
+           ByteWriter& side) const override {
     if (parts_.empty()) return;
     const Workspace::Scope scope(workspace);
     const auto scales = workspace.take<std::int16_t>(scales_);
@@ -299,7 +300,16 @@ class Measured final : public ScaleModel {
     for (const MatrixShape& part : parts_) {
       const auto own = x.first(part.rows * part.columns);
       x = x.subspan(own.size());
-      if (part.rows > 1) {
+      if (detail == ScaleDetail::kTensors) {
+        const std::int16_t same = class_of(energy(own) / static_cast<double>(own.size()));
+        const auto first = take(part.rows > 1 ? part.rows : blocks(part.columns));
+        std::ranges::fill(first, same);
+        writer.run(first);
+        if (part.rows == 1) continue;
+        const auto second = take(part.columns);
+        std::ranges::fill(second, same == kZeroClass ? same : std::int16_t{0});
+        writer.run(second);
+      } else if (part.rows > 1) {
         const auto row_classes = take(part.rows);
         const auto column_classes = take(part.columns);
         fit_matrix(own, part, columns.first(part.columns), row_classes, column_classes);

@@ -46,6 +46,9 @@ std::int16_t class_of(double energy) noexcept;
 void write_scales(std::span<const TensorScales> scales, ByteWriter& out);
 std::vector<TensorScales> read_scales(std::span<const Tensor> tensors, ByteReader& in);
 
+// How much a scale model tells: all that it can, or one scale a tensor, which takes next to no bytes.
+enum class ScaleDetail { kFull, kTensors };
+
 class ScaleModel {
  public:
   virtual ~ScaleModel() = default;
@@ -53,7 +56,8 @@ class ScaleModel {
   virtual std::size_t workspace_bytes() const noexcept { return 0; }
 
   // The classes of the values in x (shape [n]); what the other end needs to know them goes to `side`.
-  virtual void fit(Workspace& workspace, std::span<const float> x, std::span<std::int16_t> classes, ByteWriter& side) const = 0;
+  virtual void fit(Workspace& workspace, std::span<const float> x, ScaleDetail detail, std::span<std::int16_t> classes,
+                   ByteWriter& side) const = 0;
 
   // Reads what `fit` wrote, and refuses what it cannot have written.
   virtual void check(Workspace& workspace, ByteReader& side) const = 0;

@@ -174,6 +174,12 @@ class Quantizer : public Stage {
   virtual void accumulate(const StageContext& context, std::span<const std::byte> side,
                           std::span<const std::int32_t> symbols, double weight, std::span<double> sum) const noexcept = 0;
 
+  // What frames stand for are integers times factors that all clients share. Then `accumulate` adds weight × the integers,
+  // so that sums with whole weights are exact and do not depend on the order while they are below 2^53, and `scale_sums`
+  // multiplies each value's sum by its factor.
+  virtual bool sums_integers() const noexcept { return false; }
+  virtual void scale_sums(const StageContext&, std::span<double> /*sum*/) const noexcept {}
+
   // Its scales are those of a profile, which learns from the energies of its frames.
   virtual bool learns() const noexcept { return false; }
   // Of a quantizer with a profile: the level of a step for all clients (scale.h) at which frames are as its plan wishes.

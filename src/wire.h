@@ -46,6 +46,9 @@ class ByteWriter {
     return std::span(out_).last(count);
   }
 
+  // Takes back what has been written beyond `size` bytes.
+  void rewind(std::size_t size) { out_.resize(size); }
+
   // What has been written, and what the caller had in the vector before.
   std::span<const std::byte> written() const noexcept { return out_; }
 

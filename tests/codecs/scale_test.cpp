@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -27,11 +28,11 @@ class Model {
 
   std::size_t values() const { return values_; }
 
-  std::vector<std::int16_t> fit(std::span<const float> x) {
+  std::vector<std::int16_t> fit(std::span<const float> x, ScaleDetail detail = ScaleDetail::kFull) {
     std::vector<std::int16_t> classes(values_, 77);
     side_.assign(1, std::byte{0xAB});  // what a frame has before it stays
     ByteWriter writer(side_);
-    model_->fit(workspace_, x, classes, writer);
+    model_->fit(workspace_, x, detail, classes, writer);
     EXPECT_EQ(side_.front(), std::byte{0xAB});
     side_.erase(side_.begin());
     EXPECT_LE(side_.size(), model_->max_side_bytes());
@@ -51,8 +52,8 @@ class Model {
     return classes;
   }
 
-  void expect_round_trip(std::span<const float> x, const std::string& what) {
-    const auto classes = fit(x);
+  void expect_round_trip(std::span<const float> x, ScaleDetail detail, const std::string& what) {
+    const auto classes = fit(x, detail);
     auto bytes = side_;
     bytes.push_back(std::byte{0x11});  // of what follows in the frame
     std::size_t consumed = 0;
@@ -92,7 +93,8 @@ TEST(ScaleModels, ClassesComeBackFromBytes) {
         for (const float scale : {1.0f, 1e-30f, 1e37f}) {
           std::vector<float> scaled(x);
           for (float& v : scaled) v = std::clamp(v * scale, -3e38f, 3e38f);
-          model.expect_round_trip(scaled, choice + ", " + layout.front().name + ", " + name);
+          for (const ScaleDetail detail : {ScaleDetail::kFull, ScaleDetail::kTensors})
+            model.expect_round_trip(scaled, detail, choice + ", " + layout.front().name + ", " + name);
         }
       }
     }
@@ -108,6 +110,20 @@ TEST(ScaleModels, NothingIsWrittenForNothing) {
   Model flat("flat", 10);
   EXPECT_EQ(flat.fit(normal(10, 1)), std::vector<std::int16_t>(10, 0));
   EXPECT_TRUE(flat.side().empty());
+}
+
+TEST(SeparableScales, OfTensorsAloneTakeFewBytes) {
+  Model model("separable", {{"matrix", {200, 784}}, {"bias", {200}}, {"head", {10, 200}}, {"last", {10}}});
+  std::vector<float> x = normal(model.values(), 5);
+  const auto head = std::span(x).subspan(200 * 784 + 200, 2000);
+  for (float& v : head) v *= 64;
+  const auto classes = model.fit(x, ScaleDetail::kTensors);
+  EXPECT_NEAR(classes[0], 0, 1);
+  EXPECT_NEAR(classes[200 * 784 + 200], 24, 1);   // quarter-octaves
+  EXPECT_EQ(std::set<std::int16_t>(classes.begin(), classes.begin() + 200 * 784).size(), 1u);
+  EXPECT_LE(model.side().size(), 48u);
+  model.fit(x);
+  EXPECT_GT(model.side().size(), 100u);
 }
 
 // A class is the nearest half-octave of the mean energy.
@@ -159,7 +175,7 @@ TEST(SeparableScales, ZeroRowsAndColumnsAreZeroAndNothingElse) {
   std::ranges::fill(std::span(x).subspan(108, 256), 0.0f);
   const auto classes = model.fit(x);
   for (std::size_t i = 0; i < x.size(); ++i) EXPECT_EQ(classes[i] == kZeroClass, x[i] == 0) << i;
-  model.expect_round_trip(x, "zero rows");
+  model.expect_round_trip(x, ScaleDetail::kFull, "zero rows");
 
   // Zeros inside other rows and columns have a class.
   auto sparse = std::vector<float>(708, 0.0f);
@@ -184,11 +200,11 @@ TEST(ScaleModels, LargestAndSmallestFloatsHaveClasses) {
   for (const std::string& choice : kChoices) {
     Model model(choice, std::vector<Tensor>{{"w", {4, 4}}});
     std::vector<float> x(16, 1e-45f);
-    model.expect_round_trip(x, choice + ", least");
+    model.expect_round_trip(x, ScaleDetail::kFull, choice + ", least");
     x[5] = 3.4e38f;
-    model.expect_round_trip(x, choice + ", least and greatest");
+    model.expect_round_trip(x, ScaleDetail::kFull, choice + ", least and greatest");
     std::ranges::fill(x, -3.4e38f);
-    model.expect_round_trip(x, choice + ", greatest");
+    model.expect_round_trip(x, ScaleDetail::kFull, choice + ", greatest");
   }
 }
 

@@ -455,6 +455,55 @@ TEST(FitOfAProfile, WithACommonStepQuietClientsSendLess) {
   }
 }
 
+// Integers are added: with whole weights the mean is the same to the bit in whatever order and by whatever merges it is made.
+TEST(SumsAtACommonStep, DoNotDependOnTheOrder) {
+  std::vector<Codec> codecs;
+  for (const std::string stage : {"trellis:states=8,", "dither:"}) {
+    codecs.push_back(codec_of(stage + "scale=flat,step=0.3"));
+    const Codec plain = codec_of(stage + "scale=profile,bits=0.4");
+    codecs.push_back(plain.with_profile(learned().with_common_step(plain)));
+  }
+  for (const Codec& codec : codecs) {
+    std::vector<std::vector<std::byte>> frames;
+    for (std::uint64_t client = 0; client < 40; ++client) frames.push_back(codec.encode(update_of(client), {kSeed, 1, client}));
+    const auto sum_of = [&](std::size_t first, std::size_t stride) {
+      Aggregator sum(codec, {kSeed, 1});
+      for (std::size_t k = first; k < frames.size(); k += stride) {
+        const std::size_t client = k * 7 % frames.size();   // 7 and 40 have no common factor
+        sum.add(frames[client], {client, static_cast<double>(100 + client * client)});
+      }
+      return sum;
+    };
+    Aggregator in_order(codec, {kSeed, 1});
+    for (std::size_t client = 0; client < frames.size(); ++client)
+      in_order.add(frames[client], {client, static_cast<double>(100 + client * client)});
+    Aggregator merged = sum_of(0, 3);
+    merged.merge(sum_of(2, 3));
+    merged.merge(Aggregator::restore(codec, {kSeed, 1}, sum_of(1, 3).serialize()));
+    const std::vector<float> mean = in_order.mean();
+    // Bytes hold the sums' float64: means in float32 would hide a difference.
+    const auto sums = [](const Aggregator& sum) {   // without energies, which are no integers
+      std::vector<std::byte> bytes = sum.serialize();
+      const std::size_t after = 8 + 8 * sum.energies().size();
+      bytes.resize(bytes.size() - after);
+      return bytes;
+    };
+    EXPECT_EQ(sums(sum_of(0, 1)), sums(in_order)) << codec.plan();
+    EXPECT_EQ(sums(merged), sums(in_order)) << codec.plan();
+
+    // And it is the mean of what the frames decode to.
+    std::vector<double> exact(codec.elements());
+    double weights = 0;
+    for (std::size_t client = 0; client < frames.size(); ++client) {
+      const std::vector<float> x = codec.decode(frames[client], {kSeed});
+      const double weight = static_cast<double>(100 + client * client);
+      for (std::size_t i = 0; i < x.size(); ++i) exact[i] += weight * static_cast<double>(x[i]);
+      weights += weight;
+    }
+    for (std::size_t i = 0; i < exact.size(); ++i) EXPECT_NEAR(mean[i], exact[i] / weights, 1e-5) << i;
+  }
+}
+
 // 6 standard errors of the mean over the rounds, from the rounds' own spread.
 TEST(FitOfAProfile, WithACommonStepLargeUpdatesAreLargeFrames) {
   constexpr unsigned kRounds = 600;

@@ -1230,7 +1230,7 @@ class Steps:
 
 class Dithered:
     """Drives the range coder itself. Settings are (shape, code, gain), without a code where step= is given; None: all is
-    zero. `settings` are those that a writer takes, `found` those that were read.
+    zero. `settings` are those that a writer takes, `found` those that were read; `by_tensor`, that scales are one a tensor, likewise.
     """
 
     alphabet = 1 << 32
@@ -1244,6 +1244,7 @@ class Dithered:
         self.correlated = stage.name == "dither" and stage["correlated"] == 1
         self.lattice = self.lattices[self.states]
         self.settings = self.found = None
+        self.by_tensor = self.found_by_tensor = False
 
     # -- classes
     def parts(self):
@@ -1277,6 +1278,10 @@ class Dithered:
             own = x[at:at + rows * columns].astype(np.float64)
             at += rows * columns
             squares = (own * own).reshape(rows, columns)
+            if self.by_tensor:
+                c = class_of(mean(squares.reshape(-1)))
+                runs += [[c] * (-(-columns // block))] if rows == 1 else [[c] * rows, [c if c == NONE else 0] * columns]
+                continue
             if rows == 1:
                 runs.append([class_of(mean(squares[0, b:b + block])) for b in range(0, columns, block)])
                 continue
@@ -1401,7 +1406,7 @@ class Dithered:
         classes = self.classes(runs)
         settings, data = self.read_settings(data)
         self.check(settings, classes)
-        self.found = settings
+        self.found, self.found_by_tensor = settings, all(len(set(run)) == 1 for run in runs)
         steps, kept, own, dither = self.open(keys, classes, settings)
         states, lanes = [0] * self.trellises(len(kept)), self.lanes(len(kept))
         reader, values = RangeReader(data, lanes), np.zeros(self.n)

@@ -140,6 +140,7 @@ class Golden(unittest.TestCase):
         for chain in codec.chains:
             if chain.known:
                 chain.quantizer.settings = chain.quantizer.found
+                chain.quantizer.by_tensor = chain.quantizer.found_by_tensor
         again = codec.encode(update, case["seed"], case["round"], case["client"], cohort_of(case))
         self.assertEqual(again, frame)
         if values is None:
