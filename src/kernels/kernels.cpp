@@ -1,10 +1,11 @@
 #include "kernels/kernels.h"
 
 #include "kernels/reference.h"
+#include "kernels/targets.h"
 
 namespace fewbits::kernels {
 
-bool all_finite(std::span<const float> x) noexcept { return reference::all_finite(x); }
+bool all_finite(std::span<const float> x) noexcept { return targets::chosen().all_finite(x.data(), x.size()); }
 Range min_max(std::span<const float> x) noexcept { return reference::min_max(x); }
 void walsh_hadamard(std::span<float> x) noexcept { reference::walsh_hadamard(x); }
 void walsh_hadamard(std::span<double> x) noexcept { reference::walsh_hadamard(x); }

@@ -1,0 +1,253 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#if defined(__AVX512BW__) || defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+// Vectors of 64 bytes, 16 lanes of 32 bits, whatever the machine's own are: on AVX-512 one register, on AVX2 two, on NEON
+// and the portable target (SSE2 on x86-64) four. The compiler's own vector types do the arithmetic, so a loop written once
+// is that of every target; only what they have no word for is written in intrinsics. Only files of src/kernels/targets
+// include this: each is compiled with its target's flags, and all names here are its own.
+namespace fewbits::simd {
+namespace {
+
+#if defined(__AVX512BW__) || defined(FEWBITS_WIDE_VECTORS)
+constexpr std::size_t kNativeBytes = 64;
+#elif defined(__AVX2__)
+constexpr std::size_t kNativeBytes = 32;
+#else
+constexpr std::size_t kNativeBytes = 16;
+#endif
+constexpr std::size_t kParts = 64 / kNativeBytes;
+
+#define FEWBITS_INLINE inline __attribute__((always_inline))
+#define FEWBITS_UNROLL _Pragma("GCC unroll 16")
+
+template <class T>
+struct Integer;   // the signed integer of a lane's size: what comparisons give
+template <> struct Integer<float> { using type = std::int32_t; };
+template <> struct Integer<double> { using type = std::int64_t; };
+template <> struct Integer<std::int32_t> { using type = std::int32_t; };
+template <> struct Integer<std::uint32_t> { using type = std::int32_t; };
+template <> struct Integer<std::int64_t> { using type = std::int64_t; };
+template <> struct Integer<std::uint64_t> { using type = std::int64_t; };
+template <> struct Integer<std::int16_t> { using type = std::int16_t; };
+template <> struct Integer<std::uint16_t> { using type = std::int16_t; };
+template <> struct Integer<std::uint8_t> { using type = std::int8_t; };
+template <> struct Integer<std::int8_t> { using type = std::int8_t; };
+
+template <class T>
+struct Vec {
+  static constexpr std::size_t kLanes = 64 / sizeof(T);
+  static constexpr std::size_t kPartLanes = kNativeBytes / sizeof(T);
+  typedef T Native __attribute__((vector_size(kNativeBytes)));
+
+  Native part[kParts];
+
+  static FEWBITS_INLINE Vec load(const void* from) noexcept {
+    Vec v;
+    __builtin_memcpy(v.part, from, sizeof v.part);
+    return v;
+  }
+  FEWBITS_INLINE void store(void* to) const noexcept { __builtin_memcpy(to, part, sizeof part); }
+
+  static FEWBITS_INLINE Vec all(T value) noexcept {
+    Vec v;
+    FEWBITS_UNROLL for (std::size_t p = 0; p < kParts; ++p) v.part[p] = value - Native{};
+    return v;
+  }
+
+  FEWBITS_INLINE T lane(std::size_t i) const noexcept { return part[i / kPartLanes][i % kPartLanes]; }
+};
+
+using F32 = Vec<float>;
+using F64 = Vec<double>;
+using I32 = Vec<std::int32_t>;
+using U32 = Vec<std::uint32_t>;
+using U64 = Vec<std::uint64_t>;
+using I16 = Vec<std::int16_t>;
+using U8 = Vec<std::uint8_t>;
+
+#define FEWBITS_BINARY(op)                                                                     \
+  template <class T>                                                                           \
+  FEWBITS_INLINE Vec<T> operator op(Vec<T> a, Vec<T> b) noexcept {                             \
+    FEWBITS_UNROLL for (std::size_t p = 0; p < kParts; ++p) a.part[p] = a.part[p] op b.part[p]; \
+    return a;                                                                                  \
+  }
+FEWBITS_BINARY(+)
+FEWBITS_BINARY(-)
+FEWBITS_BINARY(*)
+FEWBITS_BINARY(&)
+FEWBITS_BINARY(|)
+FEWBITS_BINARY(^)
+#undef FEWBITS_BINARY
+
+template <class T>
+FEWBITS_INLINE Vec<T> operator>>(Vec<T> a, int count) noexcept {
+  FEWBITS_UNROLL for (std::size_t p = 0; p < kParts; ++p) a.part[p] = a.part[p] >> count;
+  return a;
+}
+template <class T>
+FEWBITS_INLINE Vec<T> operator<<(Vec<T> a, int count) noexcept {
+  FEWBITS_UNROLL for (std::size_t p = 0; p < kParts; ++p) a.part[p] = a.part[p] << count;
+  return a;
+}
+FEWBITS_INLINE U32 rotate_left(U32 a, int count) noexcept { return a << count | a >> (32 - count); }
+
+// −1 in lanes where it holds, else 0.
+#define FEWBITS_COMPARE(op)                                                                        \
+  template <class T>                                                                               \
+  FEWBITS_INLINE Vec<typename Integer<T>::type> operator op(Vec<T> a, Vec<T> b) noexcept {         \
+    Vec<typename Integer<T>::type> r;                                                              \
+    FEWBITS_UNROLL for (std::size_t p = 0; p < kParts; ++p) {                                      \
+      const auto m = a.part[p] op b.part[p];                                                       \
+      __builtin_memcpy(&r.part[p], &m, sizeof m);                                                  \
+    }                                                                                              \
+    return r;                                                                                      \
+  }
+FEWBITS_COMPARE(<)
+FEWBITS_COMPARE(>)
+FEWBITS_COMPARE(<=)
+FEWBITS_COMPARE(>=)
+FEWBITS_COMPARE(==)
+#undef FEWBITS_COMPARE
+
+template <class M, class T>
+FEWBITS_INLINE Vec<T> select(Vec<M> where, Vec<T> yes, Vec<T> no) noexcept {
+  FEWBITS_UNROLL for (std::size_t p = 0; p < kParts; ++p) yes.part[p] = where.part[p] ? yes.part[p] : no.part[p];
+  return yes;
+}
+// The first argument where they are equal, or not ordered.
+template <class T>
+FEWBITS_INLINE Vec<T> min(Vec<T> a, Vec<T> b) noexcept {
+  FEWBITS_UNROLL for (std::size_t p = 0; p < kParts; ++p) a.part[p] = b.part[p] < a.part[p] ? b.part[p] : a.part[p];
+  return a;
+}
+template <class T>
+FEWBITS_INLINE Vec<T> max(Vec<T> a, Vec<T> b) noexcept {
+  FEWBITS_UNROLL for (std::size_t p = 0; p < kParts; ++p) a.part[p] = b.part[p] > a.part[p] ? b.part[p] : a.part[p];
+  return a;
+}
+
+// The same bits as lanes of another type.
+template <class To, class From>
+FEWBITS_INLINE To cast(From v) noexcept {
+  static_assert(sizeof(To) == sizeof(From));
+  To r;
+  __builtin_memcpy(&r, &v, sizeof r);
+  return r;
+}
+
+// Lanes of the same size as another type, towards 0 from float to integer.
+template <class To, class From>
+FEWBITS_INLINE Vec<To> convert(Vec<From> v) noexcept {
+  static_assert(sizeof(To) == sizeof(From));
+  Vec<To> r;
+  FEWBITS_UNROLL for (std::size_t p = 0; p < kParts; ++p) r.part[p] = __builtin_convertvector(v.part[p], typename Vec<To>::Native);
+  return r;
+}
+
+// To the nearest integer, ties to even; below 2^31 in magnitude.
+FEWBITS_INLINE I32 round(F32 v) noexcept {
+  I32 r;
+  FEWBITS_UNROLL for (std::size_t p = 0; p < kParts; ++p) {
+#if defined(__AVX512BW__)
+    r.part[p] = (I32::Native)_mm512_cvtps_epi32((__m512)v.part[p]);
+#elif defined(__AVX2__) && !defined(FEWBITS_WIDE_VECTORS)
+    r.part[p] = (I32::Native)_mm256_cvtps_epi32((__m256)v.part[p]);
+#else
+    FEWBITS_UNROLL for (std::size_t i = 0; i < I32::kPartLanes; ++i) r.part[p][i] = static_cast<std::int32_t>(__builtin_rintf(v.part[p][i]));
+#endif
+  }
+  return r;
+}
+
+// Lane i takes lane i ^ distance; distance 1, 2, 4 or 8, of lanes of 32 bits (1, 2, 4 of 64 bits).
+template <std::size_t kDistance, class T>
+FEWBITS_INLINE Vec<T> exchange(Vec<T> v) noexcept {
+  constexpr std::size_t kPart = Vec<T>::kPartLanes;
+  static_assert(sizeof(T) >= 4 && kDistance < Vec<T>::kLanes);
+  Vec<T> r;
+  FEWBITS_UNROLL for (std::size_t p = 0; p < kParts; ++p) {
+    if constexpr (kDistance >= kPart) {
+      r.part[p] = v.part[p ^ (kDistance / kPart)];
+    } else {
+      const auto a = v.part[p];
+      constexpr int d = static_cast<int>(kDistance);
+      if constexpr (kPart == 2)
+        r.part[p] = __builtin_shufflevector(a, a, 0 ^ d, 1 ^ d);
+      else if constexpr (kPart == 4)
+        r.part[p] = __builtin_shufflevector(a, a, 0 ^ d, 1 ^ d, 2 ^ d, 3 ^ d);
+      else if constexpr (kPart == 8)
+        r.part[p] = __builtin_shufflevector(a, a, 0 ^ d, 1 ^ d, 2 ^ d, 3 ^ d, 4 ^ d, 5 ^ d, 6 ^ d, 7 ^ d);
+      else
+        r.part[p] = __builtin_shufflevector(a, a, 0 ^ d, 1 ^ d, 2 ^ d, 3 ^ d, 4 ^ d, 5 ^ d, 6 ^ d, 7 ^ d, 8 ^ d, 9 ^ d,
+                                            10 ^ d, 11 ^ d, 12 ^ d, 13 ^ d, 14 ^ d, 15 ^ d);
+    }
+  }
+  return r;
+}
+
+// Sixteen values of another width in memory.
+template <class From>
+FEWBITS_INLINE I32 widen(const From* from) noexcept {
+  typedef From Half __attribute__((vector_size(kNativeBytes / 4 * sizeof(From))));
+  I32 r;
+  FEWBITS_UNROLL for (std::size_t p = 0; p < kParts; ++p) {
+    Half h;
+    __builtin_memcpy(&h, from + p * I32::kPartLanes, sizeof h);
+    r.part[p] = __builtin_convertvector(h, I32::Native);
+  }
+  return r;
+}
+
+// Eight values as float64: lanes 8·half … 8·half + 7.
+template <std::size_t kHalf, class T>
+FEWBITS_INLINE F64 to_double(Vec<T> v) noexcept {
+  static_assert(sizeof(T) == 4);
+  typedef T Half __attribute__((vector_size(kNativeBytes / 2)));
+  F64 r;
+  FEWBITS_UNROLL for (std::size_t p = 0; p < kParts; ++p) {
+    Half h;
+    __builtin_memcpy(&h, reinterpret_cast<const char*>(v.part) + kHalf * 32 + p * sizeof h, sizeof h);
+    r.part[p] = __builtin_convertvector(h, F64::Native);
+  }
+  return r;
+}
+
+// Bit i says whether lane i is −1 rather than 0.
+FEWBITS_INLINE std::uint32_t bits(I16 mask) noexcept {
+#if defined(__AVX512BW__)
+  return _mm512_movepi16_mask((__m512i)mask.part[0]);
+#elif defined(__AVX2__) && !defined(FEWBITS_WIDE_VECTORS)
+  const __m256i packed = _mm256_permute4x64_epi64(_mm256_packs_epi16((__m256i)mask.part[0], (__m256i)mask.part[1]), 0xD8);
+  return static_cast<std::uint32_t>(_mm256_movemask_epi8(packed));
+#else
+  std::int16_t lanes[32];
+  mask.store(lanes);
+  std::uint32_t all = 0;
+  for (unsigned i = 0; i < 32; ++i) all |= (lanes[i] & 1u) << i;
+  return all;
+#endif
+}
+FEWBITS_INLINE std::uint32_t bits(I32 mask) noexcept {
+#if defined(__AVX512BW__)
+  return _mm512_movepi32_mask((__m512i)mask.part[0]);
+#elif defined(__AVX2__) && !defined(FEWBITS_WIDE_VECTORS)
+  const int low = _mm256_movemask_ps((__m256)mask.part[0]);
+  const int high = _mm256_movemask_ps((__m256)mask.part[1]);
+  return static_cast<std::uint32_t>(low | high << 8);
+#else
+  std::int32_t lanes[16];
+  mask.store(lanes);
+  std::uint32_t all = 0;
+  for (unsigned i = 0; i < 16; ++i) all |= (static_cast<std::uint32_t>(lanes[i]) & 1u) << i;
+  return all;
+#endif
+}
+
+}  // namespace
+}  // namespace fewbits::simd

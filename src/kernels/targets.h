@@ -1,0 +1,31 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+// The loops that are compiled once for each kind of machine. All targets compute the same bits.
+namespace fewbits::targets {
+
+// Raw pointers: what a target's file instantiates of the standard library would be of its machine, and the linker could
+// choose it for all (tests/kernels/targets_test.py).
+struct Kernels {
+  std::string_view name;
+
+  // RandomStream: words of whole blocks of 2048 from block `block` on, `steps` rows of 16 after skipping `skip` rows.
+  void (*random_rows)(std::uint64_t key, std::uint64_t block, std::size_t skip, std::size_t steps, std::uint32_t* words);
+
+  bool (*all_finite)(const float* x, std::size_t n);
+};
+
+// Those that this machine can run, the best one last.
+std::span<const Kernels* const> available() noexcept;
+
+// The best one; that of the environment's FEWBITS_TARGET (portable, neon, avx2, avx512) where it is set and available.
+const Kernels& chosen() noexcept;
+
+// For tests: chosen() from now on. Not while other threads work.
+void choose(const Kernels& kernels) noexcept;
+
+}  // namespace fewbits::targets
