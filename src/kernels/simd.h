@@ -49,10 +49,14 @@ struct Vec {
 
   static FEWBITS_INLINE Vec load(const void* from) noexcept {
     Vec v;
-    __builtin_memcpy(v.part, from, sizeof v.part);
+    FEWBITS_UNROLL for (std::size_t p = 0; p < kParts; ++p)
+      __builtin_memcpy(&v.part[p], static_cast<const char*>(from) + p * kNativeBytes, kNativeBytes);
     return v;
   }
-  FEWBITS_INLINE void store(void* to) const noexcept { __builtin_memcpy(to, part, sizeof part); }
+  FEWBITS_INLINE void store(void* to) const noexcept {
+    FEWBITS_UNROLL for (std::size_t p = 0; p < kParts; ++p)
+      __builtin_memcpy(static_cast<char*>(to) + p * kNativeBytes, &part[p], kNativeBytes);
+  }
 
   static FEWBITS_INLINE Vec all(T value) noexcept {
     Vec v;
@@ -103,8 +107,7 @@ FEWBITS_INLINE U32 rotate_left(U32 a, int count) noexcept { return a << count | 
   FEWBITS_INLINE Vec<typename Integer<T>::type> operator op(Vec<T> a, Vec<T> b) noexcept {         \
     Vec<typename Integer<T>::type> r;                                                              \
     FEWBITS_UNROLL for (std::size_t p = 0; p < kParts; ++p) {                                      \
-      const auto m = a.part[p] op b.part[p];                                                       \
-      __builtin_memcpy(&r.part[p], &m, sizeof m);                                                  \
+      r.part[p] = (typename Vec<typename Integer<T>::type>::Native)(a.part[p] op b.part[p]);        \
     }                                                                                              \
     return r;                                                                                      \
   }
@@ -137,7 +140,7 @@ template <class To, class From>
 FEWBITS_INLINE To cast(From v) noexcept {
   static_assert(sizeof(To) == sizeof(From));
   To r;
-  __builtin_memcpy(&r, &v, sizeof r);
+  FEWBITS_UNROLL for (std::size_t p = 0; p < kParts; ++p) r.part[p] = (typename To::Native)v.part[p];
   return r;
 }
 
@@ -204,16 +207,32 @@ FEWBITS_INLINE I32 widen(const From* from) noexcept {
   return r;
 }
 
+// Half of a native vector's lanes, from lane kFirst on.
+template <int kFirst, class T>
+FEWBITS_INLINE auto half_of(T a) noexcept {
+  if constexpr (kNativeBytes == 16)
+    return __builtin_shufflevector(a, a, kFirst, kFirst + 1);
+  else if constexpr (kNativeBytes == 32)
+    return __builtin_shufflevector(a, a, kFirst, kFirst + 1, kFirst + 2, kFirst + 3);
+  else
+    return __builtin_shufflevector(a, a, kFirst, kFirst + 1, kFirst + 2, kFirst + 3, kFirst + 4, kFirst + 5, kFirst + 6,
+                                   kFirst + 7);
+}
+
 // Eight values as float64: lanes 8·half … 8·half + 7.
 template <std::size_t kHalf, class T>
 FEWBITS_INLINE F64 to_double(Vec<T> v) noexcept {
   static_assert(sizeof(T) == 4);
-  typedef T Half __attribute__((vector_size(kNativeBytes / 2)));
+  constexpr int kLow = static_cast<int>(F64::kPartLanes);
   F64 r;
-  FEWBITS_UNROLL for (std::size_t p = 0; p < kParts; ++p) {
-    Half h;
-    __builtin_memcpy(&h, reinterpret_cast<const char*>(v.part) + kHalf * 32 + p * sizeof h, sizeof h);
-    r.part[p] = __builtin_convertvector(h, F64::Native);
+  if constexpr (kParts == 1) {
+    r.part[0] = __builtin_convertvector(half_of<static_cast<int>(kHalf) * kLow>(v.part[0]), F64::Native);
+  } else {
+    FEWBITS_UNROLL for (std::size_t p = 0; p < kParts; p += 2) {
+      const auto from = v.part[(kHalf * kParts + p) / 2];
+      r.part[p] = __builtin_convertvector(half_of<0>(from), F64::Native);
+      r.part[p + 1] = __builtin_convertvector(half_of<kLow>(from), F64::Native);
+    }
   }
   return r;
 }
