@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <memory>
 #include <optional>
 
 #include "kernels/cells.h"
+#include "kernels/kernels.h"
 #include "kernels/powers.h"
+#include "kernels/targets.h"
 #include "kernels/trellis.h"
 
 // Subtractive dither (Roberts 1962; Zamir and Feder 1992), alone or over a trellis code (Marcellin and Fischer 1990), with
@@ -52,10 +55,11 @@ constexpr std::int32_t kDropped = INT32_MIN;   // symbol of a value that was not
 constexpr double kFarthest = 0x1p30;      // steps
 constexpr double kFinest = 0x1p28;        // the same, where the step is chosen
 constexpr double kStateBits = 27;         // of a lane of the coder, about
-// Values that the encoder looks at to choose its steps.
-constexpr std::size_t samples_of(std::size_t n) noexcept {
-  return n == 0 ? 0 : n < 64 ? (63 / n + 1) * n : std::min<std::size_t>(n, 8192);
-}
+constexpr std::size_t kMaxSamples = 8192;      // that the encoder looks at to choose its steps
+constexpr std::size_t kCoarseStride = 4;       // every so many of them are enough to come near,
+constexpr std::size_t kLeastCoarse = 2048;     // where there are that many
+// Up to that rate the energies of the samples stand for those of all values.
+constexpr double kSampledBits = 8;
 
 // Standard deviation of a class that is larger than it says by `more` quarter-octaves, or its square. Limited, so that
 // nothing overflows whatever a frame says; no update of float32 comes near.
@@ -85,6 +89,7 @@ struct ClassCode {
 
 class ClassCodes {
  public:
+  ClassCodes() = default;
   ClassCodes(Workspace& workspace, const Kind& kind, int least, int most, const Settings& settings) noexcept
       : least_(least), codes_(workspace.take<ClassCode>(static_cast<std::size_t>(most - least + 1))) {
     const double reference = noise(kind, most, settings);
@@ -145,7 +150,7 @@ class ClassCodes {
     return code;
   }
 
-  int least_;
+  int least_ = 0;
   std::span<ClassCode> codes_;
 };
 
@@ -155,11 +160,12 @@ struct ClassRange {
 };
 
 ClassRange range_of(std::span<const std::int16_t> classes) noexcept {
-  int least = kMaxClass + 1;
-  int most = -kMaxClass - 1;
+  std::int16_t least = INT16_MAX;
+  std::int16_t most = INT16_MIN;
   for (const std::int16_t c : classes) {
-    most = std::max<int>(most, c);
-    least = std::min<int>(least, c == kZeroClass ? kMaxClass + 1 : c);
+    most = c > most ? c : most;
+    const std::int16_t other = c == kZeroClass ? INT16_MAX : c;
+    least = other < least ? other : least;
   }
   return most < least ? ClassRange{} : ClassRange{least, most};
 }
@@ -199,10 +205,11 @@ class Dithered final : public Quantizer {
 
   std::size_t workspace_bytes() const noexcept override {
     return Workspace::bytes_for<std::int16_t>(n_) + scale_->workspace_bytes() +
-           3 * ClassCodes::workspace_bytes(2 * kMaxClass + 1) + Workspace::bytes_for<std::uint32_t>(n_) * 3 +
+           2 * ClassCodes::workspace_bytes(2 * kMaxClass + 1) + Workspace::bytes_for<std::uint32_t>(n_) * 2 +
+           Workspace::bytes_for<std::uint32_t>(2 * kMaxClass + 1) + Workspace::bytes_for<double>(n_) +
            Workspace::bytes_for<std::int64_t>(n_) + Workspace::bytes_for<std::uint16_t>(n_) +
            (states_ == 1 ? 0 : Workspace::bytes_for<std::byte>(trellis_scratch(states_, n_))) + 4 * kMaxRansLanes +
-           Pilot::workspace_bytes(samples_of(n_)) + 3 * Workspace::bytes_for<double>(2 * kMaxClass + 1) +
+           Pilot::workspace_bytes(samples()) + 6 * Workspace::bytes_for<double>(2 * kMaxClass + 1) +
            Workspace::bytes_for<std::uint32_t>(trellis_streams(n_)) + 64 * 16;
   }
 
@@ -233,8 +240,13 @@ class Dithered final : public Quantizer {
 
   void quantize(const StageContext& context, std::span<const float> x, std::span<std::int32_t> symbols,
                 ByteWriter& side) const override {
+    const Workspace::Scope scope(*context.workspace);
+    quantize_and_open(context, x, symbols, side);
+  }
+
+  const void* quantize_and_open(const StageContext& context, std::span<const float> x, std::span<std::int32_t> symbols,
+                                ByteWriter& side) const override {
     Workspace& workspace = *context.workspace;
-    const Workspace::Scope scope(workspace);
     const auto classes = workspace.take<std::int16_t>(n_);
     const std::size_t start = side.written().size();
     const auto fit = [&](ScaleDetail detail) {
@@ -254,7 +266,27 @@ class Dithered final : public Quantizer {
     if (settings.flat) std::ranges::fill(classes, std::int16_t{0});
     const ClassRange range = range_of(classes);
     write(settings, range, side);
-    encode(context, settings, range, classes, x, symbols);
+    const Opened& opened = open(context, settings, classes, range);
+    search(workspace, opened, x, symbols);
+    return &opened;
+  }
+
+  std::size_t opened_bytes() const noexcept override {
+    return Workspace::bytes_for<Opened>(1) + 2 * Workspace::bytes_for<std::int16_t>(n_) + 2 * Workspace::bytes_for<std::uint32_t>(n_) +
+           ClassCodes::workspace_bytes(2 * kMaxClass + 1);
+  }
+
+  const void* open(const StageContext& context, std::span<const std::byte> side) const noexcept override {
+    Workspace& workspace = *context.workspace;
+    const auto classes = workspace.take<std::int16_t>(n_);
+    ByteReader reader(side);
+    scale_->classes(workspace, reader, classes);
+    Settings settings;
+    read_settings(reader, settings);
+    if (settings.flat) std::ranges::fill(classes, std::int16_t{0});
+    const ClassRange range = range_of(classes);
+    finish_level(range, settings);
+    return &open(context, settings, classes, range);
   }
 
   void check_side(const StageContext& context, ByteReader& side) const override {
@@ -263,50 +295,45 @@ class Dithered final : public Quantizer {
     if (!read_settings(side, settings)) side.malformed("the steps' settings are damaged");
   }
 
-  double check_symbols(const StageContext& context, std::span<const std::byte> side,
+  double check_symbols(const StageContext& context, std::span<const std::byte>,
                        std::span<const std::int32_t> symbols) const override {
-    const Workspace::Scope scope(*context.workspace);
-    const Decoded decoded = open(context, side);
+    const Opened& opened = opened_in(context);
     double most = 0;
-    if (!decoded.codes) return most;
-    for (std::size_t i = 0; i < n_; ++i)
-      if (symbols[i] != kDropped)
-        most = std::max(most, (std::abs(static_cast<double>(symbols[i])) + 4) * (*decoded.codes)[decoded.classes[i]].point);
+    for (std::size_t j = 0; j < opened.kept.size(); ++j)
+      most = std::max(most, (std::abs(static_cast<double>(symbols[opened.kept[j]])) + 4) * opened.code(j).point);
     if (!std::isfinite(most)) throw Error(Errc::kMalformed, "a value is too large for float64");
     return most;
   }
 
-  void write_symbols(const StageContext& context, std::span<const std::byte> side, std::span<const std::int32_t> symbols,
+  void write_symbols(const StageContext& context, std::span<const std::byte>, std::span<const std::int32_t> symbols,
                      RansWriter& rans) const override {
-    const Workspace::Scope scope(*context.workspace);
-    const Decoded decoded = open(context, side);
-    const auto kept = decoded.kept;
+    const Opened& opened = opened_in(context);
+    const auto kept = opened.kept;
     const unsigned lanes = lanes_for(kept.size());
     rans.begin(lanes);
     for (std::size_t j = kept.size(); j-- > 0;) {
       const std::int64_t k = symbols[kept[j]];
-      const std::int64_t offset = dither(decoded.words[j]) - parity(k) * kOneStep;
-      (*decoded.codes)[decoded.classes[kept[j]]].cells.write(rans, static_cast<unsigned>(j % lanes), offset, point(k));
+      const std::int64_t offset = dither(opened.words[j]) - parity(k) * kOneStep;
+      opened.code(j).cells.write(rans, static_cast<unsigned>(j % lanes), offset, point(k));
     }
   }
 
-  void read_symbols(const StageContext& context, std::span<const std::byte> side, RansReader& rans,
+  void read_symbols(const StageContext& context, std::span<const std::byte>, RansReader& rans,
                     std::span<std::int32_t> symbols) const override {
+    const Opened& opened = opened_in(context);
+    if (!opened.consistent) throw Error(Errc::kMalformed, "the steps' settings do not fit the scales of the values");
     const Workspace::Scope scope(*context.workspace);
-    const Decoded decoded = open(context, side);
-    if (!decoded.consistent) throw Error(Errc::kMalformed, "the steps' settings do not fit the scales of the values");
-    const auto kept = decoded.kept;
+    const auto kept = opened.kept;
     const unsigned lanes = lanes_for(kept.size());
     const std::size_t streams = states_ == 1 ? 1 : trellis_streams(kept.size());
     const auto states = context.workspace->take<std::uint32_t>(streams);
     std::ranges::fill(states, 0u);
-    std::ranges::fill(symbols, kDropped);
     rans.begin(lanes);
     for (std::size_t j = 0; j < kept.size() && rans.good(); ++j) {
       std::uint32_t& state = states[j % streams];
       const std::int64_t odd = states_ == 1 ? 0 : state & 1;
-      const std::int64_t offset = dither(decoded.words[j]) - odd * kOneStep;
-      const std::int64_t m = (*decoded.codes)[decoded.classes[kept[j]]].cells.read(rans, static_cast<unsigned>(j % lanes), offset);
+      const std::int64_t offset = dither(opened.words[j]) - odd * kOneStep;
+      const std::int64_t m = opened.code(j).cells.read(rans, static_cast<unsigned>(j % lanes), offset);
       const std::int64_t k = states_ == 1 ? m : 2 * m + odd;
       if (std::abs(k) > static_cast<std::int64_t>(kFarthest) + 4) {
         rans.fail();
@@ -317,15 +344,16 @@ class Dithered final : public Quantizer {
     }
   }
 
-  void accumulate(const StageContext& context, std::span<const std::byte> side, std::span<const std::int32_t> symbols,
+  void accumulate(const StageContext& context, std::span<const std::byte>, std::span<const std::int32_t> symbols,
                   double weight, std::span<double> sum) const noexcept override {
-    const Workspace::Scope scope(*context.workspace);
-    const Decoded decoded = open(context, side);
-    const bool integers = sums_integers();
-    for (std::size_t j = 0; j < decoded.kept.size(); ++j) {
-      const std::size_t i = decoded.kept[j];
-      sum[i] += weight * (integers ? units(decoded.words[j], symbols[i]) : value(decoded, j, symbols[i]));
+    const Opened& opened = opened_in(context);
+    if (sums_integers()) {
+      for (std::size_t j = 0; j < opened.kept.size(); ++j)
+        sum[opened.kept[j]] += weight * units(opened.words[j], symbols[opened.kept[j]]);
+      return;
     }
+    for (std::size_t j = 0; j < opened.kept.size(); ++j)
+      sum[opened.kept[j]] += weight * value(opened, j, symbols[opened.kept[j]]);
   }
 
   bool sums_integers() const noexcept override { return step_ || common_level_; }
@@ -346,64 +374,81 @@ class Dithered final : public Quantizer {
       if (classes[i] != kZeroClass) sum[i] *= 0x1p-24 * codes[classes[i]].point;
   }
 
-  bool add_energies(const StageContext& context, std::span<const std::byte> side, std::span<const std::int32_t> symbols,
-                    double weight, std::span<double> energies) const noexcept override {
-    const Workspace::Scope scope(*context.workspace);
-    const Decoded decoded = open(context, side);
-    const auto& kept = decoded.kept;
-    const auto code_of = [&](std::size_t j) -> const ClassCode& { return (*decoded.codes)[decoded.classes[kept[j]]]; };
-    const auto add = [&](std::size_t j, double square) {
-      energies[kept[j]] += weight * static_cast<double>(code_of(j).keep) * 0x1p-32 * square;
-    };
+  SparseEnergies energies(const StageContext& context, std::span<const std::int32_t> symbols,
+                          double weight) const noexcept override {
+    const Opened& opened = opened_in(context);
+    const auto& kept = opened.kept;
+    Workspace& workspace = *context.workspace;
+    const auto energies = workspace.take<double>(kept.size());
+    const auto share = [&](std::size_t j) { return weight * static_cast<double>(opened.code(j).keep) * 0x1p-32; };
     for (std::size_t j = 0; j < kept.size(); ++j) {
-      const double y = value(decoded, j, symbols[kept[j]]);
-      add(j, y * y);
+      const double y = value(opened, j, symbols[kept[j]]);
+      energies[j] = share(j) * (y * y);
     }
     if (states_ == 1) {
-      for (std::size_t j = 0; j < kept.size(); ++j) add(j, -code_of(j).error);
-      return true;
+      for (std::size_t j = 0; j < kept.size(); ++j) energies[j] += share(j) * -opened.code(j).error;
+      return {kept, energies};
     }
     // A value's error depends on the weights of its neighbours (0.19 squared steps beside others of half the weight, which
     // have 0.33) and on the ends of its path. Other uniform places, searched with the same weights, have errors of just
     // the same distribution.
-    Workspace& workspace = *context.workspace;
-    RandomStream(context.key(true, Purpose::kDither)).fill(n_, decoded.words);   // the frame has no words from n on
+    const Workspace::Scope scope(workspace);
+    const auto words = workspace.take<std::uint32_t>(kept.size());
+    RandomStream(context.key(true, Purpose::kDither)).fill(n_, words);   // the frame has no words from n on
     const auto places = workspace.take<std::int64_t>(kept.size());
     const auto weights = workspace.take<std::uint16_t>(kept.size());
     const auto points = workspace.take<std::int32_t>(kept.size());
     for (std::size_t j = 0; j < kept.size(); ++j) {
-      places[j] = dither(decoded.words[j]);
-      weights[j] = code_of(j).weight;
+      places[j] = dither(words[j]);
+      weights[j] = opened.code(j).weight;
     }
     trellis_search(code_, places, weights, workspace.take<std::byte>(trellis_scratch(states_, kept.size())), points);
     for (std::size_t j = 0; j < kept.size(); ++j) {
       const double steps = static_cast<double>(places[j] - points[j] * kOneStep) * 0x1p-24;
-      const double error = steps * code_of(j).point;
-      add(j, -(error * error));
+      const double error = steps * opened.code(j).point;
+      energies[j] += share(j) * -(error * error);
     }
-    return true;
+    return {kept, energies};
   }
 
  private:
-  // A frame's side values, opened: which values were kept, with what dither.
-  struct Decoded {
-    std::span<std::int16_t> classes;
-    std::span<std::uint32_t> kept;
-    std::span<std::uint32_t> words;
-    std::optional<ClassCodes> codes;   // none where nothing is coded
+  // What is known of a frame from its side values: which values were kept, their classes, with what dither.
+  struct Opened {
+    std::span<const std::uint32_t> kept;
+    std::span<const std::int16_t> classes;   // of those
+    std::span<const std::uint32_t> words;
+    ClassCodes codes;
     bool consistent = true;            // nothing is coded only where there is nothing
+
+    const ClassCode& code(std::size_t j) const noexcept { return codes[classes[j]]; }
   };
+
+  static const Opened& opened_in(const StageContext& context) noexcept { return *static_cast<const Opened*>(context.opened); }
 
   // Values looked at to choose steps, and the dither that they are tried with, which is not the frame's own.
   struct Pilot {
     std::span<float> x;            // magnitudes
     std::span<std::int16_t> classes;
-    std::span<std::int32_t> noise;  // −2^23 … 2^23: half a step of a scalar quantizer
+    std::span<float> noise;        // of the quantizer, in steps
     double scale = 1;              // values that one stands for
 
+    // Every few of them, spread like all.
+    Pilot coarse(Workspace& workspace) const noexcept {
+      if (x.size() < kLeastCoarse) return *this;
+      const std::size_t count = x.size() / kCoarseStride;
+      Pilot few{workspace.take<float>(count), workspace.take<std::int16_t>(count), workspace.take<float>(count),
+                scale * static_cast<double>(x.size()) / static_cast<double>(count)};
+      for (std::size_t j = 0; j < count; ++j) {
+        few.x[j] = x[kCoarseStride * j];
+        few.classes[j] = classes[kCoarseStride * j];
+        few.noise[j] = noise[kCoarseStride * j];
+      }
+      return few;
+    }
+
     static std::size_t workspace_bytes(std::size_t count) noexcept {
-      return Workspace::bytes_for<float>(count) + Workspace::bytes_for<std::int16_t>(count) +
-             Workspace::bytes_for<std::int32_t>(count) + Workspace::bytes_for<std::uint32_t>(count + 1);
+      return 2 * (Workspace::bytes_for<float>(count) + Workspace::bytes_for<std::int16_t>(count) +
+                  Workspace::bytes_for<float>(count)) + Workspace::bytes_for<std::uint32_t>(count + 1);
     }
   };
 
@@ -422,8 +467,8 @@ class Dithered final : public Quantizer {
     return sign(word) * static_cast<double>(static_cast<std::int64_t>(k) * kOneStep - dither(word));
   }
 
-  double value(const Decoded& decoded, std::size_t j, std::int32_t k) const noexcept {
-    return units(decoded.words[j], k) * 0x1p-24 * (*decoded.codes)[decoded.classes[decoded.kept[j]]].point;
+  double value(const Opened& opened, std::size_t j, std::int32_t k) const noexcept {
+    return units(opened.words[j], k) * 0x1p-24 * opened.code(j).point;
   }
 
   // ---- side values ----
@@ -487,50 +532,53 @@ class Dithered final : public Quantizer {
       settings.level = kLevelBias + kLevelsPerClass * range.most - settings.level;
   }
 
-  Decoded open(const StageContext& context, std::span<const std::byte> side) const noexcept {
+  const Opened& open(const StageContext& context, const Settings& settings, std::span<const std::int16_t> classes,
+                     const ClassRange& range) const noexcept {
     Workspace& workspace = *context.workspace;
-    Decoded decoded;
-    decoded.classes = workspace.take<std::int16_t>(n_);
-    ByteReader reader(side);
-    scale_->classes(workspace, reader, decoded.classes);
-    Settings settings;
-    read_settings(reader, settings);
-    if (settings.flat) std::ranges::fill(decoded.classes, std::int16_t{0});
-    const ClassRange range = range_of(decoded.classes);
-    finish_level(range, settings);
+    Opened& opened = *std::construct_at(workspace.take<Opened>(1).data());
     const bool empty = range.most < range.least;
-    decoded.consistent = settings.zero ? empty || scale_->max_side_bytes() == 0 : !empty;
-    if (settings.zero || empty) return decoded;
-    decoded.codes.emplace(workspace, kind_, range.least, range.most, settings);
-    draw(context, *decoded.codes, decoded.classes, decoded.kept, decoded.words);
-    return decoded;
+    opened.consistent = settings.zero ? empty || scale_->max_side_bytes() == 0 : !empty;
+    if (settings.zero || empty) return opened;
+    opened.codes = ClassCodes(workspace, kind_, range.least, range.most, settings);
+    draw(context, classes, range, opened);
+    return opened;
   }
 
   // Which values are kept, and the word of dither of each.
-  void draw(const StageContext& context, const ClassCodes& codes, std::span<const std::int16_t> classes,
-            std::span<std::uint32_t>& kept, std::span<std::uint32_t>& words) const noexcept {
-    const auto all = context.workspace->take<std::uint32_t>(n_);
-    const RandomStream keep(context.key(true, Purpose::kKeep));
-    std::uint32_t chances[RandomStream::kBlockWords];
+  void draw(const StageContext& context, std::span<const std::int16_t> classes, const ClassRange& range,
+            Opened& opened) const noexcept {
+    Workspace& workspace = *context.workspace;
+    const auto kept = workspace.take<std::uint32_t>(n_);
+    const auto kept_classes = workspace.take<std::int16_t>(n_);
+    const auto words = workspace.take<std::uint32_t>(n_);
     std::size_t count = 0;
-    for (std::size_t start = 0; start < n_; start += RandomStream::kBlockWords) {
-      const std::size_t end = std::min(n_, start + RandomStream::kBlockWords);
-      bool drawn = false;
-      for (std::size_t i = start; i < end; ++i) {
-        if (classes[i] == kZeroClass) continue;
-        const std::uint64_t chance = codes[classes[i]].keep;
-        if (chance >> 32 == 0 && !drawn) {
-          keep.fill(start, {chances, end - start});
-          drawn = true;
-        }
-        if (chance >> 32 != 0 || chances[i - start] < chance) all[count++] = static_cast<std::uint32_t>(i);
+    constexpr std::size_t kBlock = RandomStream::kBlockWords;
+    std::uint32_t chances[kBlock];
+    if (opened.codes[range.least].keep >> 32 != 0) {
+      for (std::size_t i = 0; i < n_; ++i) {
+        kept[count] = static_cast<std::uint32_t>(i);
+        count += classes[i] != kZeroClass ? 1 : 0;
+      }
+    } else {
+      const Workspace::Scope scope(workspace);
+      const auto limits = workspace.take<std::uint32_t>(static_cast<std::size_t>(range.most - range.least + 1));
+      for (int c = range.least; c <= range.most; ++c)
+        limits[static_cast<std::size_t>(c - range.least)] = static_cast<std::uint32_t>(opened.codes[c].keep - 1);
+      const RandomStream keep(context.key(true, Purpose::kKeep));
+      for (std::size_t start = 0; start < n_; start += kBlock) {
+        const std::size_t size = std::min(n_ - start, kBlock);
+        keep.fill(start, {chances, size});
+        count += targets::chosen().keep(chances, classes.data() + start, limits.data(), range.least, size,
+                                        static_cast<std::uint32_t>(start), kept.data() + count);
       }
     }
-    kept = all.first(count);
-    words = context.workspace->take<std::uint32_t>(n_).first(count);
+    for (std::size_t j = 0; j < count; ++j) kept_classes[j] = classes[kept[j]];
+    opened.kept = kept.first(count);
+    opened.classes = kept_classes.first(count);
+    opened.words = words.first(count);
     const RandomStream stream(context.key(!correlated_, Purpose::kDither));
     if (!correlated_) {
-      stream.fill(0, words);
+      stream.fill(0, words.first(count));
       return;
     }
     // The clients of a cohort divide the period between them: place j of n takes offset + j/n, the offset and the sign are
@@ -539,36 +587,29 @@ class Dithered final : public Quantizer {
     std::size_t end = 0;
     for (std::size_t j = 0; j < count; ++j) {
       if (kept[j] >= end) {
-        end = (kept[j] / RandomStream::kBlockWords + 1) * RandomStream::kBlockWords;
-        stream.fill(end - RandomStream::kBlockWords, chances);
+        end = (kept[j] / kBlock + 1) * kBlock;
+        stream.fill(end - kBlock, chances);
       }
-      const std::uint32_t word = chances[kept[j] % RandomStream::kBlockWords];
+      const std::uint32_t word = chances[kept[j] % kBlock];
       words[j] = (((word & ~1u) + turn) & ~1u) | (word & 1u);
     }
   }
 
   // ---- encoding ----
 
-  void encode(const StageContext& context, const Settings& settings, const ClassRange& range,
-              std::span<const std::int16_t> classes, std::span<const float> x, std::span<std::int32_t> symbols) const {
-    std::ranges::fill(symbols, kDropped);
-    if (settings.zero || range.most < range.least) return;
-    Workspace& workspace = *context.workspace;
+  void search(Workspace& workspace, const Opened& opened, std::span<const float> x, std::span<std::int32_t> symbols) const {
     const Workspace::Scope scope(workspace);
-    const ClassCodes codes(workspace, kind_, range.least, range.most, settings);
-    std::span<std::uint32_t> kept;
-    std::span<std::uint32_t> words;
-    draw(context, codes, classes, kept, words);
+    const auto kept = opened.kept;
     const auto places = workspace.take<std::int64_t>(kept.size());
     const auto weights = workspace.take<std::uint16_t>(kept.size());
     for (std::size_t j = 0; j < kept.size(); ++j) {
       const std::size_t i = kept[j];
-      const ClassCode& code = codes[classes[i]];
-      const double steps = sign(words[j]) * static_cast<double>(x[i]) * code.steps;
+      const ClassCode& code = opened.code(j);
+      const double steps = sign(opened.words[j]) * static_cast<double>(x[i]) * code.steps;
       if (!(std::abs(steps) < kFarthest))
         throw Error(Errc::kBadArgument, "value " + std::to_string(i) + " is " + std::to_string(x[i]) + ", over 2^30 steps of " +
                                             std::to_string(1 / code.steps) + "; choose a larger step or another scale model");
-      places[j] = std::llrint(steps * 0x1p24) + dither(words[j]);
+      places[j] = std::llrint(steps * 0x1p24) + dither(opened.words[j]);
       weights[j] = code.weight;
     }
     const auto points = workspace.take<std::int32_t>(kept.size());
@@ -595,24 +636,50 @@ class Dithered final : public Quantizer {
 
   Energies measure(Workspace& workspace, std::span<const float> x, std::span<const std::int16_t> classes,
                    const ClassRange& range) const noexcept {
-    const auto size = static_cast<std::size_t>(range.most - range.least + 1);
-    Energies e{workspace.take<double>(size), workspace.take<double>(size), workspace.take<double>(size)};
-    for (const auto& sums : {e.energy, e.count, e.largest}) std::ranges::fill(sums, 0.0);
-    for (std::size_t i = 0; i < n_; ++i) {
+    Energies e = no_energies(workspace, range);
+    for (std::size_t i = 0; i < x.size(); ++i) {
       if (classes[i] == kZeroClass) continue;
       const auto at = static_cast<std::size_t>(classes[i] - range.least);
       e.energy[at] += static_cast<double>(x[i]) * static_cast<double>(x[i]);
       e.count[at] += 1;
       e.largest[at] = std::max(e.largest[at], std::abs(static_cast<double>(x[i])));
     }
+    sum_up(e, range);
+    return e;
+  }
+
+  // Of the samples, as far as they are enough.
+  Energies estimate(Workspace& workspace, std::span<const float> x, std::span<const std::int16_t> classes,
+                    const ClassRange& range, const Pilot& pilot) const noexcept {
+    const bool compares = fitted_ && !common_level_;   // a profile with none: tails that samples miss would decide
+    if (nmse_ || compares || (bits_ && *bits_ > kSampledBits) || pilot.x.size() == x.size())
+      return measure(workspace, x, classes, range);
+    Energies e = measure(workspace, pilot.x, pilot.classes, range);
+    const kernels::Range all = kernels::min_max(x);
+    const double largest = std::max(-static_cast<double>(all.min), static_cast<double>(all.max));
+    if (e.total == 0 && largest != 0) return measure(workspace, x, classes, range);
+    std::ranges::fill(e.largest, largest);
+    for (double& energy : e.energy) energy *= pilot.scale;
+    for (double& count : e.count) count *= pilot.scale;
+    e.total *= pilot.scale;
+    return e;
+  }
+
+  static Energies no_energies(Workspace& workspace, const ClassRange& range) noexcept {
+    const auto size = static_cast<std::size_t>(range.most - range.least + 1);
+    Energies e{workspace.take<double>(size), workspace.take<double>(size), workspace.take<double>(size)};
+    for (const auto& sums : {e.energy, e.count, e.largest}) std::ranges::fill(sums, 0.0);
+    return e;
+  }
+
+  static void sum_up(Energies& e, const ClassRange& range) noexcept {
     double count = 0;
-    for (std::size_t at = 0; at < size; ++at) {
+    for (std::size_t at = 0; at < e.energy.size(); ++at) {
       e.total += e.energy[at];
       e.relative += e.energy[at] * power32(-2 * kLevelsPerClass * (range.least + static_cast<int>(at)));
       count += e.count[at];
     }
     if (count > 0) e.relative /= count;
-    return e;
   }
 
   double error_of(const Energies& e, const ClassRange& range, const Settings& settings) const noexcept {
@@ -630,10 +697,17 @@ class Dithered final : public Quantizer {
     return kind_.with_ends(quantized, kept, ClassCodes::noise(kind_, range.most, settings)) + dropped;
   }
 
+  // A small frame's size has a spread of its own, whatever its steps: few samples serve it as well.
+  std::size_t samples() const noexcept {
+    if (n_ < 64) return n_ == 0 ? 0 : (63 / n_ + 1) * n_;
+    if (n_ <= kMaxSamples || !bits_) return std::min(n_, kMaxSamples);
+    return static_cast<std::size_t>(std::clamp(*bits_ * static_cast<double>(n_) / 2, 1024.0, 1.0 * kMaxSamples));
+  }
+
   Pilot pilot(const StageContext& context, std::span<const float> x, std::span<const std::int16_t> classes) const noexcept {
     Workspace& workspace = *context.workspace;
-    const std::size_t most = samples_of(n_);
-    Pilot pilot{workspace.take<float>(most), workspace.take<std::int16_t>(most), workspace.take<std::int32_t>(most)};
+    const std::size_t most = samples();
+    Pilot pilot{workspace.take<float>(most), workspace.take<std::int16_t>(most), workspace.take<float>(most)};
     const auto words = workspace.take<std::uint32_t>(most + 1);
     RandomStream(context.key(true, Purpose::kPilot)).fill(0, words);
     std::size_t count = 0;
@@ -646,7 +720,7 @@ class Dithered final : public Quantizer {
       pilot.classes[count] = classes[i];
       // Spread evenly over its range, in steps of the golden ratio.
       const std::uint32_t word = words[most] + static_cast<std::uint32_t>(j) * static_cast<std::uint32_t>(kGoldenRatio >> 32);
-      pilot.noise[count] = static_cast<std::int32_t>((static_cast<double>(word) - 0x1p31) * (reach * 0x1p-8));
+      pilot.noise[count] = static_cast<float>((static_cast<double>(word) - 0x1p31) * (reach * 0x1p-32));
       ++count;
     }
     pilot.x = pilot.x.first(count);
@@ -665,8 +739,7 @@ class Dithered final : public Quantizer {
     for (std::size_t j = 0; j < pilot.x.size(); ++j) {
       const ClassCode& code = codes[pilot.classes[j]];
       const double p = static_cast<double>(code.keep) * 0x1p-32;
-      const double place = std::min(static_cast<double>(pilot.x[j]) * code.steps, 0x1p30) * 0x1p24 + pilot.noise[j];
-      sum += p * code.cells.length(static_cast<std::int64_t>(place));
+      sum += p * code.cells.length(std::min(static_cast<double>(pilot.x[j]) * code.steps, 0x1p30) + pilot.noise[j]);
       kept += p;
     }
     return pilot.scale * sum + kStateBits * lanes_for(static_cast<std::size_t>(pilot.scale * kept));
@@ -717,10 +790,10 @@ class Dithered final : public Quantizer {
     ClassRange range = range_of(classes);
     Settings settings;
     if (range.most < range.least) return settings.zero = true, Choice{settings};
-    const Energies energies = measure(workspace, x, classes, range);
+    const Pilot own = pilot(context, x, classes);
+    const Energies energies = estimate(workspace, x, classes, range, own);
     if (energies.total == 0) return settings.zero = true, Choice{settings};
     settings.spread = settings.gain = std::clamp(nearest_log2(energies.relative, 2), -kMaxClass, kMaxClass);
-    const Pilot own = pilot(context, x, classes);
     if (step_) {
       settings.step = step_;
       settings.gain = 0;
@@ -783,19 +856,27 @@ class Dithered final : public Quantizer {
     const double wish = *bits_ * static_cast<double>(n_);
     const double budget = std::max(wish - 8.0 * static_cast<double>(bytes_before + 3), wish / 2 + kStateBits);
     settings.level = top - static_cast<int>(kLevelsPerOctave * *bits_);
-    for (int pass = 0; pass < 2; ++pass) {
-      // Bits fall as the level rises.
+    const auto fit_level = [&](const Pilot& samples) {   // bits fall as the level rises
       settings.level = 1 + highest_level(low - 1, high - 1, settings.level - 1, [&](int level) {
-        return bits_of(workspace, own, range, with(level)) > budget;
+        return bits_of(workspace, samples, range, with(level)) > budget;
       });
-      if (pass == 0) fit_shape(workspace, own, range, settings);
-    }
+    };
+    const Workspace::Scope scope(workspace);
+    const Pilot few = own.coarse(workspace);
+    fit_level(few);
+    fit_shape(workspace, few, range, settings);
+    fit_level(few);
+    if (few.x.size() == own.x.size()) return;
+    fit_level(own);
+    if (fit_shape(workspace, own, range, settings, 1)) fit_level(own);
   }
 
-  void fit_shape(Workspace& workspace, const Pilot& own, const ClassRange& range, Settings& settings) const noexcept {
+  // Takes the shape that takes the fewest bits, of all or of its own and the two beside it. Whether it is another one.
+  bool fit_shape(Workspace& workspace, const Pilot& own, const ClassRange& range, Settings& settings,
+                 int reach = kShapes) const noexcept {
     double best = bits_of(workspace, own, range, settings);
     const int before = settings.shape;
-    for (int shape = 0; shape < kShapes; ++shape) {
+    for (int shape = std::max(before - reach, 0); shape <= std::min(before + reach, kShapes - 1); ++shape) {
       if (shape == before) continue;
       Settings tried = settings;
       tried.shape = shape;
@@ -805,12 +886,25 @@ class Dithered final : public Quantizer {
         settings.shape = shape;
       }
     }
+    return settings.shape != before;
   }
 
   // Shape and spread of the coder, where the steps are given.
   void fit_coder(Workspace& workspace, const Pilot& own, const ClassRange& range, Settings& settings, int least, int most) const noexcept {
     settings.spread = std::clamp(settings.spread, least, most);
-    fit_shape(workspace, own, range, settings);
+    const Workspace::Scope scope(workspace);
+    const Pilot few = own.coarse(workspace);
+    fit_shape(workspace, few, range, settings);
+    fit_spread(workspace, few, range, settings, least, most);
+    if (few.x.size() == own.x.size()) {
+      fit_shape(workspace, own, range, settings);
+      return;
+    }
+    fit_shape(workspace, own, range, settings, 1);
+    fit_spread(workspace, own, range, settings, least, most);
+  }
+
+  void fit_spread(Workspace& workspace, const Pilot& own, const ClassRange& range, Settings& settings, int least, int most) const noexcept {
     double best = bits_of(workspace, own, range, settings);
     for (int direction : {-1, 1}) {
       for (Settings tried = settings; tried.spread + direction >= least && tried.spread + direction <= most;) {
@@ -821,7 +915,6 @@ class Dithered final : public Quantizer {
         settings = tried;
       }
     }
-    fit_shape(workspace, own, range, settings);
   }
 
   std::size_t n_;

@@ -32,7 +32,6 @@ struct Aggregator::State {
   Limits limits;
   std::vector<double> sum;
   std::vector<double> energies;       // of rows and columns, where they are learned
-  std::vector<double> coordinates;    // scratch: energies of one frame
   double weight = 0;
   std::unordered_set<std::uint64_t> clients;
   Workspace workspace;
@@ -43,7 +42,7 @@ struct Aggregator::State {
 };
 
 Aggregator::Aggregator(Codec codec, const RoundContext& context, const Limits& limits)
-    : state_(new State{std::move(codec), context, limits, {}, {}, {}, 0, {}, {}, {}}) {
+    : state_(new State{std::move(codec), context, limits, {}, {}, 0, {}, {}, {}}) {
   if (context.round > kMaxRound)
     throw Error(Errc::kBadArgument, "round " + std::to_string(context.round) + " is over " + std::to_string(kMaxRound));
   check_positive(limits.max_abs, kMaxLimit, "the limit of magnitudes");
@@ -53,7 +52,6 @@ Aggregator::Aggregator(Codec codec, const RoundContext& context, const Limits& l
     std::size_t count = 0;
     for (const Tensor& tensor : state_->codec.layout().tensors()) count += energy_count(tensor);
     state_->energies.resize(count);
-    state_->coordinates.resize(state_->codec.elements());
   }
 }
 Aggregator::~Aggregator() = default;
@@ -72,6 +70,7 @@ void Aggregator::add(std::span<const std::byte> frame, const Contribution& from)
     throw Error(Errc::kBadArgument, "client " + std::to_string(from.client) + " has place " +
                                         std::to_string(from.cohort_index) + " in a cohort of " +
                                         std::to_string(s.context.cohort_size) + "; places are numbered from 0");
+  const Workspace::Scope scope(s.workspace);
   unpack(s.impl(), frame, {s.context.seed, s.context.round, from.client, {from.cohort_index, s.context.cohort_size}},
          s.workspace, s.unpacked);
   if (!(s.unpacked.max_abs <= s.limits.max_abs))
@@ -81,11 +80,7 @@ void Aggregator::add(std::span<const std::byte> frame, const Contribution& from)
   if (!s.clients.insert(from.client).second)
     throw Error(Errc::kDuplicateClient, "client " + std::to_string(from.client) + " is in the sum already");
   s.unpacked.accumulate(s.impl(), s.workspace, from.weight, s.sum);
-  if (!s.energies.empty()) {
-    std::ranges::fill(s.coordinates, 0.0);
-    s.unpacked.add_energies(s.impl(), s.workspace, from.weight, s.coordinates);
-    fold_energies(s.codec.layout(), s.coordinates, s.energies);
-  }
+  if (!s.energies.empty()) s.unpacked.add_energies(s.impl(), s.workspace, from.weight, s.energies);
   s.weight += from.weight;
 }
 
@@ -116,14 +111,15 @@ const Codec& Aggregator::codec() const noexcept { return state_->codec; }
 const RoundContext& Aggregator::context() const noexcept { return state_->context; }
 
 std::vector<float> Aggregator::mean() const {
-  const State& s = *state_;
+  State& s = *state_;
   if (s.clients.empty()) throw Error(Errc::kEmpty, "the mean of no client; add a frame first");
-  std::vector<double> scaled(s.sum);
-  for (double& value : scaled) value /= s.weight;
-  Workspace workspace;
-  workspace.reserve(s.impl().workspace_bytes());
+  const std::size_t sums = Workspace::bytes_for<double>(s.sum.size());
+  s.workspace.reserve(s.impl().workspace_bytes() + sums);
+  const Workspace::Scope scope(s.workspace);
+  const auto scaled = s.workspace.take<double>(s.sum.size());
+  for (std::size_t i = 0; i < scaled.size(); ++i) scaled[i] = s.sum[i] / s.weight;
   std::vector<float> update(s.codec.elements());
-  s.impl().finish({s.context.seed, s.context.round, 0, {0, s.context.cohort_size}}, workspace, scaled, update);
+  s.impl().finish({s.context.seed, s.context.round, 0, {0, s.context.cohort_size}}, s.workspace, scaled, update);
   return update;
 }
 

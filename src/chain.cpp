@@ -52,7 +52,7 @@ Chain::Chain(const Plan::Rule& rule, std::uint32_t group, std::span<const Tensor
   stage_bytes = std::max(stage_bytes, quantizer_->workspace_bytes() + coder_->workspace_bytes() +
                                           coder_->scratch_bytes(values_, *quantizer_));
   workspace_bytes_ = stage_bytes + vector_bytes + Workspace::bytes_for<std::int32_t>(values_) +
-                     Workspace::bytes_for<std::uint16_t>(values_);
+                     Workspace::bytes_for<std::uint16_t>(values_) + quantizer_->opened_bytes();
 }
 
 void Chain::check_stages_fit(const Plan::Rule& rule, InputTraits input) const {
@@ -76,19 +76,26 @@ StageContext Chain::context(const Context& keys, std::size_t stage, Workspace& w
   return {.keys = keys, .group = group_, .stage = static_cast<std::uint32_t>(stage), .workspace = &workspace};
 }
 
-SymbolModel Chain::model(const Context& keys, Workspace& workspace, std::span<const std::byte> side) const noexcept {
+StageContext Chain::quantizer_context(const Context& keys, Workspace& workspace, const void* opened) const noexcept {
+  StageContext own = context(keys, transforms_.size(), workspace);
+  own.opened = opened;
+  return own;
+}
+
+SymbolModel Chain::model(const Context& keys, Workspace& workspace, std::span<const std::byte> side,
+                         const void* opened) const noexcept {
   SymbolModel model;
   model.size = quantizer_->alphabet_size();
   model.context_count = quantizer_->context_count();
   if (quantizer_->knows_distribution()) {
     model.known = quantizer_.get();
-    model.quantizer_context = context(keys, transforms_.size(), workspace);
+    model.quantizer_context = quantizer_context(keys, workspace, opened);
     model.quantizer_side = side;
     return model;
   }
   if (model.context_count > 1) {
     const auto classes = workspace.take<std::uint16_t>(values_);
-    quantizer_->contexts(context(keys, transforms_.size(), workspace), side, classes);
+    quantizer_->contexts(quantizer_context(keys, workspace, opened), side, classes);
     model.contexts = classes;
   }
   return model;
@@ -113,14 +120,13 @@ void Chain::encode(const Context& keys, Workspace& workspace, std::span<const fl
   }
   const auto symbols = workspace.take<std::int32_t>(values_);
   const std::size_t side_start = out.written().size();
-  quantizer_->quantize(encoding(transforms_.size()), x, symbols, out);
-  const SymbolModel known = model(keys, workspace, out.written().subspan(side_start));
+  const void* opened = quantizer_->quantize_and_open(encoding(transforms_.size()), x, symbols, out);
+  const SymbolModel known = model(keys, workspace, out.written().subspan(side_start), opened);
   coder_->encode(encoding(transforms_.size() + 1), symbols, known, out);
 }
 
 void Chain::unpack(const Context& keys, Workspace& workspace, ByteReader& in, std::span<std::int32_t> symbols,
                    Unpacked& section) const {
-  const Workspace::Scope scope(workspace);
   section.sides.clear();
   const auto keep_side = [&](auto check) {
     ByteReader start = in;
@@ -130,13 +136,16 @@ void Chain::unpack(const Context& keys, Workspace& workspace, ByteReader& in, st
   for (const auto& transform : transforms_) keep_side([&](ByteReader& reader) { transform->check(reader); });
   keep_side([&](ByteReader& reader) { quantizer_->check_side(context(keys, transforms_.size(), workspace), reader); });
   const auto side = section.sides.back();
-  coder_->decode(context(keys, transforms_.size() + 1, workspace), in, model(keys, workspace, side), symbols);
+  section.opened = quantizer_->open(context(keys, transforms_.size(), workspace), side);
+  const Workspace::Scope scope(workspace);
+  coder_->decode(context(keys, transforms_.size() + 1, workspace), in, model(keys, workspace, side, section.opened), symbols);
   in.expect_end();
   const std::uint64_t size = quantizer_->alphabet_size();
-  if (std::ranges::any_of(symbols, [&](std::int32_t symbol) { return static_cast<std::uint32_t>(symbol) >= size; }))
+  if (size >> 32 == 0 &&
+      std::ranges::any_of(symbols, [&](std::int32_t symbol) { return static_cast<std::uint32_t>(symbol) >= size; }))
     in.malformed("a symbol is outside the alphabet of " + std::to_string(size));
   section.symbols = symbols;
-  section.max_abs = quantizer_->check_symbols(context(keys, transforms_.size(), workspace), side, symbols);
+  section.max_abs = quantizer_->check_symbols(quantizer_context(keys, workspace, section.opened), side, symbols);
   for (std::size_t stage = transforms_.size(); stage-- > 0;)
     section.max_abs = std::max(section.max_abs, transforms_[stage]->largest(section.sides[stage], section.max_abs));
 }
@@ -160,7 +169,7 @@ void Chain::accumulate(const Context& keys, Workspace& workspace, const Unpacked
                        std::span<double> sum) const noexcept {
   const Workspace::Scope scope(workspace);
   const std::size_t count = transforms_.size();
-  const StageContext quantizing = context(keys, count, workspace);
+  const StageContext quantizing = quantizer_context(keys, workspace, section.opened);
   if (shared_ == count) {
     quantizer_->accumulate(quantizing, section.sides.back(), section.symbols, weight, sum);
     return;
@@ -179,10 +188,9 @@ void Chain::accumulate(const Context& keys, Workspace& workspace, const Unpacked
   for (std::size_t i = 0; i < back.size(); ++i) sum[i] += weight * back[i];
 }
 
-bool Chain::add_energies(const Context& keys, Workspace& workspace, const Unpacked& section, double weight,
-                         std::span<double> energies) const noexcept {
-  return quantizer_->add_energies(context(keys, transforms_.size(), workspace), section.sides.back(), section.symbols, weight,
-                                  energies);
+SparseEnergies Chain::energies(const Context& keys, Workspace& workspace, const Unpacked& section,
+                               double weight) const noexcept {
+  return quantizer_->energies(quantizer_context(keys, workspace, section.opened), section.symbols, weight);
 }
 
 std::optional<std::int32_t> Chain::common_level(Workspace& workspace, std::size_t bytes_before) const {

@@ -19,6 +19,7 @@ class Chain {
   std::size_t values() const noexcept { return values_; }         // behind all transforms
   std::size_t sum_size() const noexcept { return sum_size_; }     // behind those that all clients share
   std::size_t workspace_bytes() const noexcept { return workspace_bytes_; }
+  std::size_t opened_bytes() const noexcept { return quantizer_->opened_bytes(); }
   std::size_t max_bytes() const noexcept { return max_bytes_; }
 
   std::uint32_t cohort() const noexcept { return cohort_; }       // that the stages need; 0 for any
@@ -41,9 +42,11 @@ class Chain {
     std::vector<std::span<const std::byte>> sides;   // of the transforms, then the quantizer
     std::span<const std::int32_t> symbols;           // shape [values]
     double max_abs = 0;                              // of the dequantized values, and what is made of them
+    const void* opened = nullptr;                    // the quantizer's, in the workspace
   };
 
-  // Reads all of `in`. `symbols` (shape [values]) receives the symbols. Throws what the stages' checks throw.
+  // Reads all of `in`. `symbols` (shape [values]) receives the symbols. Throws what the stages' checks throw. Takes up to
+  // opened_bytes() of the workspace, which the section needs as long as it is used.
   void unpack(const Context& keys, Workspace& workspace, ByteReader& in, std::span<std::int32_t> symbols,
               Unpacked& section) const;
 
@@ -56,9 +59,8 @@ class Chain {
 
   // The quantizer codes the update's own coordinates by a profile, so that frames tell of their energies.
   bool learns() const noexcept { return quantizer_->learns(); }
-  // energies (shape [elements]) += weight × estimates of the coordinates' squares. False where the section tells nothing.
-  bool add_energies(const Context& keys, Workspace& workspace, const Unpacked& section, double weight,
-                    std::span<double> energies) const noexcept;
+  // Weight × estimates of the coordinates' squares, in the workspace.
+  SparseEnergies energies(const Context& keys, Workspace& workspace, const Unpacked& section, double weight) const noexcept;
   std::optional<std::int32_t> common_level(Workspace& workspace, std::size_t bytes_before) const;
 
   // x (shape [elements]) += the shared transforms' way back from `sum`, which is used up.
@@ -72,7 +74,8 @@ class Chain {
  private:
   void check_stages_fit(const Plan::Rule& rule, InputTraits input) const;
   StageContext context(const Context& keys, std::size_t stage, Workspace& workspace) const noexcept;
-  SymbolModel model(const Context& keys, Workspace& workspace, std::span<const std::byte> side) const noexcept;
+  StageContext quantizer_context(const Context& keys, Workspace& workspace, const void* opened) const noexcept;
+  SymbolModel model(const Context& keys, Workspace& workspace, std::span<const std::byte> side, const void* opened) const noexcept;
   void inverse(const Context& keys, Workspace& workspace, std::span<const std::span<const std::byte>> sides,
                std::size_t first, std::size_t last, std::span<double> y, std::span<double> x) const noexcept;
 

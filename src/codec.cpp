@@ -42,6 +42,7 @@ void Codec::Impl::make_groups(const Profile* profile) {
 
   std::size_t gathered = 0;
   std::size_t chain_bytes = 0;
+  std::size_t opened_bytes = 0;
   max_frame_size_ = kMaxHeaderBytes;
   for (std::size_t rule = 0; rule < plan_.rules.size(); ++rule) {
     std::vector<Group::Range> ranges;
@@ -69,6 +70,7 @@ void Codec::Impl::make_groups(const Profile* profile) {
     symbols_ += chain.values();
     gathered = std::max(gathered, chain.elements());
     chain_bytes = std::max(chain_bytes, chain.workspace_bytes());
+    opened_bytes += chain.opened_bytes();   // of all groups of a frame at once
     max_frame_size_ += chain.max_bytes();
   }
   if (groups_.size() > 1) {   // the table: a count, and lengths of all sections but the last
@@ -76,7 +78,7 @@ void Codec::Impl::make_groups(const Profile* profile) {
     for (const Group& group : std::span(groups_).first(groups_.size() - 1))
       max_frame_size_ += varint_bytes(group.chain.max_bytes());
   }
-  workspace_bytes_ = Workspace::bytes_for<double>(gathered) + chain_bytes;
+  workspace_bytes_ = Workspace::bytes_for<double>(gathered) + chain_bytes + opened_bytes;
 }
 
 Codec::Impl::Memory Codec::Impl::make_memory() const {

@@ -79,22 +79,27 @@ std::size_t energy_count(const Tensor& tensor) noexcept {
   return shape.rows > 1 ? shape.rows + shape.columns : 1;
 }
 
-void fold_energies(const Layout& layout, std::span<const double> energies, std::span<double> sums) noexcept {
-  for (const Tensor& tensor : layout.tensors()) {
-    const MatrixShape shape = matrix_shape(tensor);
-    const auto own = sums.first(energy_count(tensor));
-    sums = sums.subspan(own.size());
-    for (std::size_t i = 0; i < shape.rows; ++i) {
-      double row = 0;
-      for (std::size_t j = 0; j < shape.columns; ++j) {
-        const double energy = energies[i * shape.columns + j];
-        row += energy;
-        if (shape.rows > 1) own[shape.rows + j] += energy;
+void EnergyFolder::add(std::size_t coordinate, double energy) noexcept {
+  if (coordinate >= row_end_) {
+    finish();
+    if (coordinate >= end_) {
+      while (coordinate >= end_) {
+        sums_ = sums_.subspan(tensor_ == 0 ? 0 : energy_count(layout_.tensors()[tensor_ - 1]));
+        start_ = end_;
+        end_ += layout_.tensors()[tensor_++].elements();
       }
-      own[i] += row;
+      shape_ = matrix_shape(layout_.tensors()[tensor_ - 1]);
     }
-    energies = energies.subspan(shape.rows * shape.columns);
+    row_ = (coordinate - start_) / shape_.columns;
+    row_end_ = start_ + (row_ + 1) * shape_.columns;
   }
+  pending_ += energy;
+  if (shape_.rows > 1) sums_[shape_.rows + (coordinate - start_) - row_ * shape_.columns] += energy;
+}
+
+void EnergyFolder::finish() noexcept {
+  if (row_end_ != 0) sums_[row_] += pending_;
+  pending_ = 0;
 }
 
 Profile::Profile(std::shared_ptr<const State> state) noexcept : state_(std::move(state)) {}
@@ -200,10 +205,10 @@ void ProfileLearner::learn(std::span<const float> mean) {
     throw Error(Errc::kBadArgument, "the mean has " + std::to_string(mean.size()) + " values, the profile " +
                                         std::to_string(state_->layout.elements()));
   if (!kernels::all_finite(mean)) throw Error(Errc::kNotFinite, "the mean has NaN or infinity");
-  std::vector<double> squares(mean.size());
-  std::ranges::transform(mean, squares.begin(), [](float v) { return static_cast<double>(v) * static_cast<double>(v); });
   std::vector<double> sums(state_->energies.size());
-  fold_energies(state_->layout, squares, sums);
+  EnergyFolder folder(state_->layout, sums);
+  for (std::size_t i = 0; i < mean.size(); ++i) folder.add(i, static_cast<double>(mean[i]) * static_cast<double>(mean[i]));
+  folder.finish();
   state_->add(sums, 1);
 }
 

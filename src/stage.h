@@ -35,6 +35,7 @@ struct StageContext {
   Workspace* workspace = nullptr;
   std::size_t bytes_before = 0;          // of the frame, charged to this section, before the stage writes; encoding only
   std::vector<float>* memory = nullptr;  // kept by an Encoder from frame to frame, empty at first; encoding only, may be null
+  const void* opened = nullptr;          // what Quantizer::open made of the frame's side values
 
   // Key of a stream of the shared randomness: of this client's own, or the same for all clients of the round.
   std::uint64_t key(bool per_client, Purpose purpose) const noexcept {
@@ -116,6 +117,12 @@ class Transform : public Stage {
 
 class Quantizer;
 
+// Estimated squares of some values, in their order; the others have none.
+struct SparseEnergies {
+  std::span<const std::uint32_t> places;
+  std::span<const double> energies;
+};
+
 // What both ends know of symbols before they are coded.
 struct SymbolModel {
   std::uint64_t size = 0;   // a symbol is in [0, size) as an unsigned 32-bit number; at most 2^32
@@ -146,6 +153,19 @@ class Quantizer : public Stage {
   virtual void quantize(const StageContext& context, std::span<const float> x, std::span<std::int32_t> symbols,
                         ByteWriter& side) const = 0;
 
+  // What the calls that follow need to know of a frame, made of its checked side values once; they find it in their context.
+  // It lies in the workspace, in at most `opened_bytes`, until the caller is done with the frame. None by default.
+  virtual std::size_t opened_bytes() const noexcept { return 0; }
+  virtual const void* open(const StageContext&, std::span<const std::byte> /*side*/) const noexcept { return nullptr; }
+
+  // `quantize`, and `open` of what it wrote, for quantizers that have made it already.
+  virtual const void* quantize_and_open(const StageContext& context, std::span<const float> x,
+                                        std::span<std::int32_t> symbols, ByteWriter& side) const {
+    const std::size_t before = side.written().size();
+    quantize(context, x, symbols, side);
+    return open(context, side.written().subspan(before));
+  }
+
   // Classes of the symbols of a frame with these side values, for coders that use them; none by default.
   // Called by both ends, with the same result.
   virtual std::uint32_t context_count() const noexcept { return 1; }
@@ -156,7 +176,7 @@ class Quantizer : public Stage {
   virtual bool knows_distribution() const noexcept { return false; }
   // The most bits that all symbols together take there, but for the coder's states.
   virtual std::size_t max_symbol_bits() const noexcept { return 0; }
-  // From the last symbol to the first.
+  // From the last symbol to the first. What symbols a frame has none for are, is not said.
   virtual void write_symbols(const StageContext&, std::span<const std::byte> /*side*/,
                              std::span<const std::int32_t> /*symbols*/, RansWriter&) const {}
   virtual void read_symbols(const StageContext&, std::span<const std::byte> /*side*/, RansReader&,
@@ -185,12 +205,11 @@ class Quantizer : public Stage {
   // Of a quantizer with a profile: the level of a step for all clients (scale.h) at which frames are as its plan wishes.
   virtual std::optional<std::int32_t> common_level(const StageContext&) const { return std::nullopt; }
 
-  // energies[i] += weight × an unbiased estimate of the square of value i, for quantizers that know the variance of their
-  // error. False where none is known.
-  virtual bool add_energies(const StageContext&, std::span<const std::byte> /*side*/,
-                            std::span<const std::int32_t> /*symbols*/, double /*weight*/,
-                            std::span<double> /*energies*/) const noexcept {
-    return false;
+  // Weight × unbiased estimates of the squares of values, in the workspace, for quantizers that know the variance of their
+  // error.
+  virtual SparseEnergies energies(const StageContext&, std::span<const std::int32_t> /*symbols*/,
+                                  double /*weight*/) const noexcept {
+    return {};
   }
 };
 

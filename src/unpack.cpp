@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "frame.h"
+#include "profile_state.h"
 
 namespace fewbits {
 
@@ -54,19 +55,21 @@ void UnpackedFrame::accumulate(const Codec::Impl& codec, Workspace& workspace, d
 }
 
 void UnpackedFrame::add_energies(const Codec::Impl& codec, Workspace& workspace, double weight,
-                                 std::span<double> energies) const noexcept {
+                                 std::span<double> sums) const noexcept {
   for (std::size_t g = 0; g < sections.size(); ++g) {
     const auto& group = codec.groups()[g];
     if (!group.chain.learns()) continue;
     const Workspace::Scope scope(workspace);
-    const auto own = workspace.take<double>(group.chain.elements());
-    std::ranges::fill(own, 0.0);
-    group.chain.add_energies(keys, workspace, sections[g], weight, own);
-    std::span<const double> rest = own;
+    const SparseEnergies found = group.chain.energies(keys, workspace, sections[g], weight);
+    EnergyFolder folder(codec.layout(), sums);
+    std::size_t done = 0;
+    std::size_t k = 0;
     for (const auto& [offset, length] : group.ranges) {
-      for (std::size_t i = 0; i < length; ++i) energies[offset + i] += rest[i];
-      rest = rest.subspan(length);
+      for (; k < found.places.size() && found.places[k] < done + length; ++k)
+        folder.add(offset + found.places[k] - done, found.energies[k]);
+      done += length;
     }
+    folder.finish();
   }
 }
 

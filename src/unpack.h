@@ -21,9 +21,9 @@ struct UnpackedFrame {
   // sum (shape [codec.sum_size()]) += weight × the frame.
   void accumulate(const Codec::Impl& codec, Workspace& workspace, double weight, std::span<double> sum) const noexcept;
 
-  // energies (shape [codec.layout().elements()]) += weight × estimates of the squares of the frame's coordinates, for those
+  // sums (of rows and columns, profile_state.h) += weight × estimates of the squares of the frame's coordinates, for those
   // whose section tells of them.
-  void add_energies(const Codec::Impl& codec, Workspace& workspace, double weight, std::span<double> energies) const noexcept;
+  void add_energies(const Codec::Impl& codec, Workspace& workspace, double weight, std::span<double> sums) const noexcept;
 };
 
 // What a receiver knows of a frame before it looks.
@@ -35,8 +35,9 @@ struct Expected {
 };
 
 // The one function that parses frames. Claims are compared with the codec's own sizes before anything is allocated.
-// Throws Error for every byte string that the codec's encoder could not have written. The workspace is left with all the
-// room that `accumulate` needs.
+// Throws Error for every byte string that the codec's encoder could not have written. The workspace, of which nothing may be
+// taken, is left with all the room that `accumulate` and `add_energies` need, and with what the frame's sections have taken
+// of it: the caller's Scope ends when the frame is done with.
 void unpack(const Codec::Impl& codec, std::span<const std::byte> frame, const Expected& expected, Workspace& workspace,
             UnpackedFrame& out);
 

@@ -111,13 +111,15 @@ class CellModel {
     return middle - half_bin() + (bin << raw_bits_) + read_raw(rans, lane, raw_bits_);
   }
 
-  // Bits of a point at `place` (fixed point), about; what is out of reach of the table counts as escapes.
-  double length(std::int64_t place) const noexcept {
-    const std::int64_t half = std::int64_t{1} << (spacing_bits_ - 1 + raw_bits_);
-    const std::uint32_t share = cdf_[entry(place + half)] - cdf_[entry(place - half)];
-    const double near = code_length(share + (1u << (kCdfBits - kRansBits))) / 256.0 + raw_bits_;
-    const std::int64_t beyond = (place >> (spacing_bits_ + raw_bits_)) - window_;
-    return beyond <= 0 ? near : near + 2 * static_cast<int>(std::bit_width(static_cast<std::uint64_t>(beyond))) + 1;
+  // Bits of a point that is `steps` from 0, about; what is out of reach of the table counts as escapes.
+  double length(double steps) const noexcept {
+    const double entry = steps * (static_cast<double>(slope_) * 0x1p-20);
+    const double half = std::min(static_cast<double>(slope_) * (0x1p-44 * static_cast<double>(std::int64_t{1} << (spacing_bits_ - 1 + raw_bits_))),
+                                 2.0 * kCdfHalf);
+    const std::uint32_t share = cdf_[nearest_entry(entry + half)] - cdf_[nearest_entry(entry - half)];
+    const double near = code_length(share + (1u << (kCdfBits - kRansBits))) * (1 / 256.0) + raw_bits_;
+    const double beyond = steps * (0x1p24 / static_cast<double>(std::int64_t{1} << (spacing_bits_ + raw_bits_))) - window_;
+    return beyond < 1 ? near : near + 2 * static_cast<int>(std::bit_width(static_cast<std::uint64_t>(std::min(beyond, 0x1p40)))) + 1;
   }
 
   // The most bits that `write` takes.
@@ -127,6 +129,10 @@ class CellModel {
   static constexpr double kReach = 4.5;   // standard deviations within which points have symbols of their own
 
   std::int64_t half_bin() const noexcept { return (std::int64_t{1} << raw_bits_) >> 1; }
+
+  static std::size_t nearest_entry(double entry) noexcept {
+    return static_cast<std::size_t>(static_cast<int>(std::clamp(entry, -1.0 * kCdfHalf, 1.0 * kCdfHalf) + (kCdfHalf + 0.5)));
+  }
 
   std::size_t entry(std::int64_t place) const noexcept {
     const auto at = static_cast<std::int64_t>((static_cast<__int128>(place) * slope_ + (std::int64_t{1} << 43)) >> 44);

@@ -5,6 +5,10 @@
 
 #if defined(__AVX512BW__) || defined(__AVX2__)
 #include <immintrin.h>
+#elif defined(__SSE2__)
+#include <emmintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 // Vectors of 64 bytes, 16 lanes of 32 bits, whatever the machine's own are: on AVX-512 one register, on AVX2 two, on NEON
@@ -203,6 +207,20 @@ FEWBITS_INLINE I32 widen(const From* from) noexcept {
     Half h;
     __builtin_memcpy(&h, from + p * I32::kPartLanes, sizeof h);
     r.part[p] = __builtin_convertvector(h, I32::Native);
+  }
+  return r;
+}
+
+FEWBITS_INLINE U32 gather(const std::uint32_t* table, I32 index) noexcept {
+  U32 r;
+  FEWBITS_UNROLL for (std::size_t p = 0; p < kParts; ++p) {
+#if defined(__AVX512BW__)
+    r.part[p] = (U32::Native)_mm512_i32gather_epi32((__m512i)index.part[p], table, 4);
+#elif defined(__AVX2__) && !defined(FEWBITS_WIDE_VECTORS)
+    r.part[p] = (U32::Native)_mm256_i32gather_epi32(reinterpret_cast<const int*>(table), (__m256i)index.part[p], 4);
+#else
+    FEWBITS_UNROLL for (std::size_t i = 0; i < U32::kPartLanes; ++i) r.part[p][i] = table[index.part[p][i]];
+#endif
   }
   return r;
 }

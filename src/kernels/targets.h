@@ -17,6 +17,15 @@ struct Kernels {
   void (*random_rows)(std::uint64_t key, std::uint64_t block, std::size_t skip, std::size_t steps, std::uint32_t* words);
 
   bool (*all_finite)(const float* x, std::size_t n);
+
+  // kept = first + i, in order, for the values i whose word is at most limits[class − least]; none of the class INT16_MIN.
+  // Their number; kept has room for n.
+  std::size_t (*keep)(const std::uint32_t* words, const std::int16_t* classes, const std::uint32_t* limits, int least,
+                      std::size_t n, std::uint32_t first, std::uint32_t* kept);
+
+  // Of kernels/trellis.h.
+  void (*trellis_search)(unsigned states, unsigned streams, const std::int64_t* places, const std::uint16_t* weights,
+                         std::size_t n, std::uint8_t* scratch, std::int32_t* points);
 };
 
 // Those that this machine can run, the best one last.

@@ -4,7 +4,7 @@
 #include <array>
 #include <cstring>
 
-#include "kernels/cells.h"
+#include "kernels/targets.h"
 
 namespace fewbits {
 namespace {
@@ -13,41 +13,7 @@ namespace {
 // meet late (hundreds of steps back), so blocks are long: the ends cost less than 0.2 % of the error.
 constexpr std::size_t kBlock = 4096;
 
-// Distance to the nearest point of 4Z + w in 1/256 of a step, as a function of the place modulo 4 alone.
-std::int32_t offset_to(std::int64_t place, int w) noexcept {
-  const std::int64_t period = 4 * kOneStep;
-  const std::int64_t from = ((place - w * kOneStep + period / 2) & (period - 1)) - period / 2;
-  return static_cast<std::int32_t>((from + (std::int64_t{1} << (kStepBits - 9))) >> (kStepBits - 8));
-}
-
-std::int16_t cost_of(std::int64_t place, int w, std::uint32_t weight) noexcept {
-  const std::int32_t distance = offset_to(place, w);
-  return static_cast<std::int16_t>((static_cast<std::uint32_t>(distance * distance) * weight + (1u << 15)) >> 16);
-}
-
-std::int32_t nearest(std::int64_t place, int w) noexcept {
-  const std::int64_t period = 4 * kOneStep;
-  return static_cast<std::int32_t>(((place - w * kOneStep + period / 2) >> (kStepBits + 2)) * 4 + w);
-}
-
-// What is searched: points of a lattice.
-struct Lattice {
-  using Metric = std::int16_t;
-  static constexpr Metric kUnreachable = 20000;
-
-  std::array<Metric, 4> costs(std::size_t i) const noexcept {
-    std::array<Metric, 4> all;
-    for (int w = 0; w < 4; ++w) all[static_cast<std::size_t>(w)] = cost_of(places[i], w, weights[i]);
-    return all;
-  }
-
-  std::int32_t choose(std::size_t i, int w) const noexcept { return nearest(places[i], w); }
-
-  std::span<const std::int64_t> places;
-  std::span<const std::uint16_t> weights;
-};
-
-// Or levels of an alphabet. A cost is below 2^23, and every state is reached from every other one within eight steps.
+// Levels of an alphabet. A cost is below 2^23, and every state is reached from every other one within eight steps.
 struct Alphabet {
   using Metric = std::int32_t;
   static constexpr Metric kUnreachable = 1 << 29;
@@ -232,16 +198,14 @@ std::size_t trellis_streams(std::size_t values) noexcept {
 
 std::size_t trellis_scratch(unsigned states, std::size_t values) noexcept {
   return with_sizes(states, trellis_streams(values), [=]<std::size_t kStates, std::size_t kStreams>() {
-    return Search<Lattice, kStates, kStreams>::scratch_bytes(values);
+    return Search<Alphabet, kStates, kStreams>::scratch_bytes(values);
   });
 }
 
 void trellis_search(const TrellisCode& code, std::span<const std::int64_t> places, std::span<const std::uint16_t> weights,
                     std::span<std::byte> scratch, std::span<std::int32_t> points) noexcept {
-  with_sizes(code.states, trellis_streams(points.size()), [&]<std::size_t kStates, std::size_t kStreams>() {
-    Search<Lattice, kStates, kStreams>(code, {places, weights}, scratch, points).run();
-    return 0;
-  });
+  targets::chosen().trellis_search(code.states, static_cast<unsigned>(trellis_streams(points.size())), places.data(),
+                                   weights.data(), points.size(), reinterpret_cast<std::uint8_t*>(scratch.data()), points.data());
 }
 
 void trellis_search(const TrellisCode& code, std::span<const std::int32_t> places,

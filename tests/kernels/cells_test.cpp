@@ -164,7 +164,7 @@ TEST(CellsOfANormalValue, LengthIsTheMeanCostOfPointsAroundAPlace) {
         const auto offset = static_cast<std::int64_t>(random.below(std::uint64_t{spacing} << kStepBits));
         const std::int64_t m = model.center(x + offset);
         points.push_back({offset, m});
-        estimate += model.length(std::abs(m * spacing * kOneStep - offset)) / 20'000;
+        estimate += model.length(std::abs(static_cast<double>(m * spacing * kOneStep - offset)) * 0x1p-24) / 20'000;
       }
       const double real = 8 * static_cast<double>(write(model, points, 1).size()) / 20'000;
       EXPECT_NEAR(estimate, real, 0.01 * real + 0.005) << spacing << ", " << sigma;
