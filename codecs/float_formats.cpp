@@ -51,6 +51,8 @@ class FloatFormat final : public Quantizer {
     }
   }
 
+  bool each_alone() const noexcept override { return true; }
+
   double check_symbols(const StageContext&, std::span<const std::byte>,
                        std::span<const std::int32_t> symbols) const override {
     float most = 0;

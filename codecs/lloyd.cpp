@@ -71,6 +71,8 @@ class Lloyd final : public Quantizer {
     if (n_ != 0) side.scale();
   }
 
+  bool each_alone() const noexcept override { return true; }
+
   double check_symbols(const StageContext&, std::span<const std::byte> side,
                        std::span<const std::int32_t> symbols) const override {
     const double scale = read_scale(side);

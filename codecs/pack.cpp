@@ -1,5 +1,7 @@
 #include "codecs/pack.h"
 
+#include <bit>
+
 #include "kernels/kernels.h"
 
 namespace fewbits {
@@ -16,6 +18,17 @@ class Pack final : public Coder {
               ByteWriter& out) const override {
     const unsigned bits = symbol_bits(model.size);
     kernels::pack(symbols, bits, out.grow(kernels::packed_bytes(symbols.size(), bits)));
+  }
+
+  // Where all of a symbol is in one place: symbols of 1, 2, 4, … bits.
+  bool random_access(const Quantizer& quantizer) const noexcept override {
+    return std::has_single_bit(symbol_bits(quantizer.alphabet_size()));
+  }
+
+  bool decode_part(std::span<const std::byte> bytes, const Quantizer& quantizer, std::size_t first,
+                   std::span<std::int32_t> symbols) const noexcept override {
+    const unsigned bits = symbol_bits(quantizer.alphabet_size());
+    return kernels::unpack(bytes.subspan(first / 8 * bits, kernels::packed_bytes(symbols.size(), bits)), bits, symbols);
   }
 
   void decode(const StageContext&, ByteReader& in, const SymbolModel& model,

@@ -41,7 +41,7 @@ class Quantize final : public Quantizer {
 
   void quantize(const StageContext& context, std::span<const float> x, std::span<std::int32_t> symbols,
                 ByteWriter& side) const override {
-    for_blocks([&](std::size_t block, std::size_t start, std::size_t count) {
+    for_blocks(x.size(), [&](std::size_t block, std::size_t start, std::size_t count) {
       const auto values = x.subspan(start, count);
       const kernels::Range range = kernels::min_max(values);
       side.f32(range.min);
@@ -64,11 +64,13 @@ class Quantize final : public Quantizer {
     }
   }
 
+  bool each_alone() const noexcept override { return block_ == n_; }
+
   double check_symbols(const StageContext&, std::span<const std::byte> side,
                        std::span<const std::int32_t> symbols) const override {
     ByteReader reader(side);
     double most = 0;
-    for_blocks([&](std::size_t block, std::size_t start, std::size_t count) {
+    for_blocks(symbols.size(), [&](std::size_t block, std::size_t start, std::size_t count) {
       const kernels::Range range = read_range(reader);
       most = std::max({most, std::abs(static_cast<double>(range.min)), std::abs(static_cast<double>(range.max))});
       const auto own = symbols.subspan(start, count);
@@ -81,7 +83,7 @@ class Quantize final : public Quantizer {
   void accumulate(const StageContext&, std::span<const std::byte> side, std::span<const std::int32_t> symbols,
                   double weight, std::span<double> sum) const noexcept override {
     ByteReader reader(side);
-    for_blocks([&](std::size_t, std::size_t start, std::size_t count) {
+    for_blocks(symbols.size(), [&](std::size_t, std::size_t start, std::size_t count) {
       kernels::accumulate_uniform(read_range(reader), levels_, symbols.subspan(start, count), weight,
                                   sum.subspan(start, count));
     });
@@ -97,10 +99,11 @@ class Quantize final : public Quantizer {
 
   std::size_t blocks() const noexcept { return n_ == 0 ? 0 : (n_ + block_ - 1) / block_; }
 
+  // The blocks of so many values.
   template <class Visit>
-  void for_blocks(Visit visit) const {
-    for (std::size_t block = 0; block < blocks(); ++block)
-      visit(block, block * block_, std::min(block_, n_ - block * block_));
+  void for_blocks(std::size_t values, Visit visit) const {
+    for (std::size_t start = 0; start < values; start += block_)
+      visit(start / block_, start, std::min(block_, values - start));
   }
 
   std::size_t n_;

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <exception>
 #include <unordered_set>
+#include <utility>
 
 #include "codec_impl.h"
 #include "kernels/hash.h"
@@ -26,7 +28,17 @@ void check_positive(double value, double most, const char* name) {
 
 }  // namespace
 
+Executor::~Executor() = default;
+
 struct Aggregator::State {
+  // What one frame needs while it is looked at.
+  struct Slot {
+    Workspace workspace;
+    UnpackedFrame unpacked;
+    std::optional<Error> refused;
+    std::exception_ptr failure;   // anything else: not the frame's fault
+  };
+
   Codec codec;
   RoundContext context;
   Limits limits;
@@ -34,15 +46,30 @@ struct Aggregator::State {
   std::vector<double> energies;       // of rows and columns, where they are learned
   double weight = 0;
   std::unordered_set<std::uint64_t> clients;
-  Workspace workspace;
-  UnpackedFrame unpacked;
+  std::vector<Slot> slots;
 
   const Codec::Impl& impl() const noexcept { return codec.impl(); }
   std::uint64_t seed_hash() const noexcept { return stream_key({context.seed}); }
+
+  void check(std::span<const std::byte> frame, const Contribution& from, Slot& slot) const;
+  void enter(const Contribution& from);
+  void accumulate(Slot& slot, double own_weight);
+  void add_tiles(std::span<const Submission> frames, Executor* executor);
 };
 
+namespace {
+
+constexpr std::size_t kFramesAtOnce = 64;   // of those that share a sweep over a tile
+
+void run(Executor* executor, std::size_t count, const std::function<void(std::size_t)>& task) {
+  if (executor != nullptr && count > 1) return executor->run(count, task);
+  for (std::size_t i = 0; i < count; ++i) task(i);
+}
+
+}  // namespace
+
 Aggregator::Aggregator(Codec codec, const RoundContext& context, const Limits& limits)
-    : state_(new State{std::move(codec), context, limits, {}, {}, 0, {}, {}, {}}) {
+    : state_(new State{std::move(codec), context, limits, {}, {}, 0, {}, std::vector<State::Slot>(1)}) {
   if (context.round > kMaxRound)
     throw Error(Errc::kBadArgument, "round " + std::to_string(context.round) + " is over " + std::to_string(kMaxRound));
   check_positive(limits.max_abs, kMaxLimit, "the limit of magnitudes");
@@ -58,30 +85,102 @@ Aggregator::~Aggregator() = default;
 Aggregator::Aggregator(Aggregator&&) noexcept = default;
 Aggregator& Aggregator::operator=(Aggregator&&) noexcept = default;
 
-void Aggregator::add(std::span<const std::byte> frame, const Contribution& from) {
-  State& s = *state_;
+// All that can be wrong with a frame but for who has sent one already.
+void Aggregator::State::check(std::span<const std::byte> frame, const Contribution& from, Slot& slot) const {
   if (!(from.weight > 0) || !std::isfinite(from.weight))
     throw Error(Errc::kBadArgument, "a weight must be positive and finite; client " + std::to_string(from.client) +
                                         " has " + std::to_string(from.weight));
-  if (from.weight > s.limits.max_weight)
+  if (from.weight > limits.max_weight)
     throw Error(Errc::kTooLarge, "weight " + std::to_string(from.weight) + " of client " + std::to_string(from.client) +
-                                     " is over the limit of " + std::to_string(s.limits.max_weight));
-  if (from.cohort_index >= s.context.cohort_size)
+                                     " is over the limit of " + std::to_string(limits.max_weight));
+  if (from.cohort_index >= context.cohort_size)
     throw Error(Errc::kBadArgument, "client " + std::to_string(from.client) + " has place " +
                                         std::to_string(from.cohort_index) + " in a cohort of " +
-                                        std::to_string(s.context.cohort_size) + "; places are numbered from 0");
-  const Workspace::Scope scope(s.workspace);
-  unpack(s.impl(), frame, {s.context.seed, s.context.round, from.client, {from.cohort_index, s.context.cohort_size}},
-         s.workspace, s.unpacked);
-  if (!(s.unpacked.max_abs <= s.limits.max_abs))
+                                        std::to_string(context.cohort_size) + "; places are numbered from 0");
+  unpack(impl(), frame, {context.seed, context.round, from.client, {from.cohort_index, context.cohort_size}},
+         slot.workspace, slot.unpacked);
+  if (!(slot.unpacked.max_abs <= limits.max_abs))
     throw Error(Errc::kTooLarge, "client " + std::to_string(from.client) + " sends a magnitude of up to " +
-                                     std::to_string(s.unpacked.max_abs) + ", over the limit of " +
-                                     std::to_string(s.limits.max_abs));
-  if (!s.clients.insert(from.client).second)
+                                     std::to_string(slot.unpacked.max_abs) + ", over the limit of " +
+                                     std::to_string(limits.max_abs));
+}
+
+void Aggregator::State::enter(const Contribution& from) {
+  if (!clients.insert(from.client).second)
     throw Error(Errc::kDuplicateClient, "client " + std::to_string(from.client) + " is in the sum already");
-  s.unpacked.accumulate(s.impl(), s.workspace, from.weight, s.sum);
-  if (!s.energies.empty()) s.unpacked.add_energies(s.impl(), s.workspace, from.weight, s.energies);
-  s.weight += from.weight;
+  weight += from.weight;
+}
+
+void Aggregator::State::accumulate(Slot& slot, double own_weight) {
+  slot.unpacked.accumulate(impl(), slot.workspace, own_weight, sum);
+  if (!energies.empty()) slot.unpacked.add_energies(impl(), slot.workspace, own_weight, energies);
+}
+
+void Aggregator::add(std::span<const std::byte> frame, const Contribution& from) {
+  State::Slot& slot = state_->slots.front();
+  const Workspace::Scope scope(slot.workspace);
+  state_->check(frame, from, slot);
+  state_->enter(from);
+  state_->accumulate(slot, from.weight);
+}
+
+// Tile after tile of the sum, all frames on each.
+void Aggregator::State::add_tiles(std::span<const Submission> frames, Executor* executor) {
+  struct Tile {
+    std::size_t group;
+    std::size_t first;
+  };
+  std::vector<Tile> tiles;
+  for (std::size_t g = 0; g < impl().groups().size(); ++g)
+    for (std::size_t first = 0; first < impl().groups()[g].chain.sum_size(); first += Chain::kTile) tiles.push_back({g, first});
+  run(executor, tiles.size(), [&](std::size_t t) {
+    const auto& group = impl().groups()[tiles[t].group];
+    const std::size_t size = std::min(Chain::kTile, group.chain.sum_size() - tiles[t].first);
+    const auto part = std::span(sum).subspan(group.sum_offset + tiles[t].first, size);
+    for (std::size_t i = 0; i < frames.size(); ++i) {
+      const Slot& slot = slots[i];
+      if (!slot.refused)
+        group.chain.accumulate_tile(slot.unpacked.keys, slot.unpacked.sections[tiles[t].group], frames[i].from.weight,
+                                    tiles[t].first, part);
+    }
+  });
+}
+
+std::vector<std::optional<Error>> Aggregator::add_many(std::span<const Submission> frames, Executor* executor) {
+  State& s = *state_;
+  const bool tiled = s.impl().tiled();
+  std::vector<std::optional<Error>> refused;
+  refused.reserve(frames.size());
+  while (refused.size() != frames.size()) {
+    const std::size_t most = tiled ? kFramesAtOnce : executor != nullptr ? std::max<std::size_t>(executor->threads(), 1) : 1;
+    const auto batch = frames.subspan(refused.size(), std::min(most, frames.size() - refused.size()));
+    if (s.slots.size() < batch.size()) s.slots.resize(batch.size());
+    std::vector<std::optional<Workspace::Scope>> scopes(batch.size());
+    for (std::size_t i = 0; i < batch.size(); ++i) scopes[i].emplace(s.slots[i].workspace);
+    const auto attempt = [&](std::size_t i, auto step) {
+      try {
+        step();
+      } catch (const Error& error) {
+        s.slots[i].refused = error;
+      } catch (...) {
+        s.slots[i].failure = std::current_exception();
+      }
+    };
+    run(executor, batch.size(), [&](std::size_t i) {
+      s.slots[i].refused.reset();
+      attempt(i, [&] { s.check(batch[i].frame, batch[i].from, s.slots[i]); });
+    });
+    for (std::size_t i = 0; i < batch.size(); ++i)
+      if (s.slots[i].failure != nullptr) std::rethrow_exception(std::exchange(s.slots[i].failure, nullptr));
+    for (std::size_t i = 0; i < batch.size(); ++i) {
+      State::Slot& slot = s.slots[i];
+      if (!slot.refused) attempt(i, [&] { s.enter(batch[i].from); });
+      if (!slot.refused && !tiled) s.accumulate(slot, batch[i].from.weight);
+    }
+    if (tiled) s.add_tiles(batch, executor);
+    for (std::size_t i = 0; i < batch.size(); ++i) refused.push_back(std::exchange(s.slots[i].refused, std::nullopt));
+  }
+  return refused;
 }
 
 void Aggregator::merge(const Aggregator& other) {
@@ -113,13 +212,13 @@ const RoundContext& Aggregator::context() const noexcept { return state_->contex
 std::vector<float> Aggregator::mean() const {
   State& s = *state_;
   if (s.clients.empty()) throw Error(Errc::kEmpty, "the mean of no client; add a frame first");
-  const std::size_t sums = Workspace::bytes_for<double>(s.sum.size());
-  s.workspace.reserve(s.impl().workspace_bytes() + sums);
-  const Workspace::Scope scope(s.workspace);
-  const auto scaled = s.workspace.take<double>(s.sum.size());
+  Workspace& workspace = s.slots.front().workspace;
+  workspace.reserve(s.impl().workspace_bytes() + Workspace::bytes_for<double>(s.sum.size()));
+  const Workspace::Scope scope(workspace);
+  const auto scaled = workspace.take<double>(s.sum.size());
   for (std::size_t i = 0; i < scaled.size(); ++i) scaled[i] = s.sum[i] / s.weight;
   std::vector<float> update(s.codec.elements());
-  s.impl().finish({s.context.seed, s.context.round, 0, {0, s.context.cohort_size}}, s.workspace, scaled, update);
+  s.impl().finish({s.context.seed, s.context.round, 0, {0, s.context.cohort_size}}, workspace, scaled, update);
   return update;
 }
 

@@ -136,16 +136,33 @@ void Chain::unpack(const Context& keys, Workspace& workspace, ByteReader& in, st
   for (const auto& transform : transforms_) keep_side([&](ByteReader& reader) { transform->check(reader); });
   keep_side([&](ByteReader& reader) { quantizer_->check_side(context(keys, transforms_.size(), workspace), reader); });
   const auto side = section.sides.back();
-  section.opened = quantizer_->open(context(keys, transforms_.size(), workspace), side);
-  const Workspace::Scope scope(workspace);
-  coder_->decode(context(keys, transforms_.size() + 1, workspace), in, model(keys, workspace, side, section.opened), symbols);
-  in.expect_end();
   const std::uint64_t size = quantizer_->alphabet_size();
-  if (size >> 32 == 0 &&
-      std::ranges::any_of(symbols, [&](std::int32_t symbol) { return static_cast<std::uint32_t>(symbol) >= size; }))
-    in.malformed("a symbol is outside the alphabet of " + std::to_string(size));
-  section.symbols = symbols;
-  section.max_abs = quantizer_->check_symbols(quantizer_context(keys, workspace, section.opened), side, symbols);
+  const auto check_alphabet = [&](std::span<const std::int32_t> part) {
+    if (size >> 32 == 0 &&
+        std::ranges::any_of(part, [&](std::int32_t symbol) { return static_cast<std::uint32_t>(symbol) >= size; }))
+      in.malformed("a symbol is outside the alphabet of " + std::to_string(size));
+  };
+  if (tiled()) {
+    section.packed = in.bytes(coder_->max_bytes(values_, *quantizer_));
+    in.expect_end();
+    const StageContext quantizing = context(keys, transforms_.size(), workspace);
+    section.max_abs = quantizer_->check_symbols(quantizing, side, {});
+    std::int32_t tile[kTile];
+    for (std::size_t first = 0; first < values_; first += kTile) {
+      const auto part = std::span(tile).first(std::min(kTile, values_ - first));
+      if (!coder_->decode_part(section.packed, *quantizer_, first, part)) in.malformed("a padding bit is set");
+      check_alphabet(part);
+      section.max_abs = std::max(section.max_abs, quantizer_->check_symbols(quantizing, side, part));
+    }
+  } else {
+    section.opened = quantizer_->open(context(keys, transforms_.size(), workspace), side);
+    const Workspace::Scope scope(workspace);
+    coder_->decode(context(keys, transforms_.size() + 1, workspace), in, model(keys, workspace, side, section.opened), symbols);
+    in.expect_end();
+    check_alphabet(symbols);
+    section.symbols = symbols;
+    section.max_abs = quantizer_->check_symbols(quantizer_context(keys, workspace, section.opened), side, symbols);
+  }
   for (std::size_t stage = transforms_.size(); stage-- > 0;)
     section.max_abs = std::max(section.max_abs, transforms_[stage]->largest(section.sides[stage], section.max_abs));
 }
@@ -165,8 +182,22 @@ void Chain::inverse(const Context& keys, Workspace& workspace, std::span<const s
   }
 }
 
+void Chain::accumulate_tile(const Context& keys, const Unpacked& section, double weight, std::size_t first,
+                            std::span<double> sum) const noexcept {
+  std::int32_t tile[kTile];
+  const auto part = std::span(tile).first(sum.size());
+  coder_->decode_part(section.packed, *quantizer_, first, part);
+  const StageContext quantizing{.keys = keys, .group = group_, .stage = static_cast<std::uint32_t>(transforms_.size())};
+  quantizer_->accumulate(quantizing, section.sides.back(), part, weight, sum);
+}
+
 void Chain::accumulate(const Context& keys, Workspace& workspace, const Unpacked& section, double weight,
                        std::span<double> sum) const noexcept {
+  if (tiled()) {
+    for (std::size_t first = 0; first < sum.size(); first += kTile)
+      accumulate_tile(keys, section, weight, first, sum.subspan(first, std::min(kTile, sum.size() - first)));
+    return;
+  }
   const Workspace::Scope scope(workspace);
   const std::size_t count = transforms_.size();
   const StageContext quantizing = quantizer_context(keys, workspace, section.opened);

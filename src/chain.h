@@ -43,9 +43,16 @@ class Chain {
     std::span<const std::int32_t> symbols;           // shape [values]
     double max_abs = 0;                              // of the dequantized values, and what is made of them
     const void* opened = nullptr;                    // the quantizer's, in the workspace
+    std::span<const std::byte> packed;               // instead of symbols, where the chain works by tiles
   };
 
-  // Reads all of `in`. `symbols` (shape [values]) receives the symbols. Throws what the stages' checks throw. Takes up to
+  // Sections are checked and added tile by tile: no memory for their symbols, nor of the workspace, is needed.
+  bool tiled() const noexcept {
+    return shared_ == transforms_.size() && quantizer_->each_alone() && coder_->random_access(*quantizer_);
+  }
+  static constexpr std::size_t kTile = 4 * Coder::kPart;
+
+  // Reads all of `in`. `symbols` (shape [values], or none for chains that work by tiles) receives the symbols. Throws what the stages' checks throw. Takes up to
   // opened_bytes() of the workspace, which the section needs as long as it is used.
   void unpack(const Context& keys, Workspace& workspace, ByteReader& in, std::span<std::int32_t> symbols,
               Unpacked& section) const;
@@ -53,6 +60,10 @@ class Chain {
   // sum (shape [sum_size]) += weight × the section, in the domain behind the shared transforms.
   void accumulate(const Context& keys, Workspace& workspace, const Unpacked& section, double weight,
                   std::span<double> sum) const noexcept;
+
+  // The same for coordinates first … first + sum.size() of the sum alone, at most a tile; of chains that work by tiles.
+  void accumulate_tile(const Context& keys, const Unpacked& section, double weight, std::size_t first,
+                       std::span<double> sum) const noexcept;
 
   // The sum is of integers, which `finish` scales: all transforms are shared, and the factors are.
   bool sums_integers() const noexcept { return shared_ == transforms_.size() && quantizer_->sums_integers(); }

@@ -67,7 +67,7 @@ void Codec::Impl::make_groups(const Profile* profile) {
     const Chain& chain = groups_.back().chain;
     learns_ = learns_ || (chain.learns() && !family_);
     sum_size_ += chain.sum_size();
-    symbols_ += chain.values();
+    symbols_ += chain.tiled() ? 0 : chain.values();
     gathered = std::max(gathered, chain.elements());
     chain_bytes = std::max(chain_bytes, chain.workspace_bytes());
     opened_bytes += chain.opened_bytes();   // of all groups of a frame at once
@@ -186,6 +186,7 @@ std::vector<std::byte> Codec::encode(std::span<const float> update, const Contex
 std::vector<float> Codec::decode(std::span<const std::byte> frame, const RunContext& context) const {
   Workspace workspace;
   UnpackedFrame unpacked;
+  workspace.reserve(impl_->workspace_bytes());
   unpack(*impl_, frame, {context.seed, std::nullopt, std::nullopt, context.cohort}, workspace, unpacked);
   std::vector<double> sum(impl_->sum_size());
   unpacked.accumulate(*impl_, workspace, 1.0, sum);

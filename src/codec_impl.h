@@ -39,7 +39,8 @@ class Codec::Impl {
   std::uint64_t fingerprint() const noexcept { return fingerprint_; }
   bool learns() const noexcept { return learns_; }   // frames tell of energies
   std::size_t sum_size() const noexcept { return sum_size_; }
-  std::size_t symbols() const noexcept { return symbols_; }                   // of all groups
+  std::size_t symbols() const noexcept { return symbols_; }   // of the groups that do not work by tiles
+  bool tiled() const noexcept { return symbols_ == 0; }       // all do
   std::size_t workspace_bytes() const noexcept { return workspace_bytes_; }   // of encoding, and of decoding
   std::size_t max_frame_size() const noexcept { return max_frame_size_; }
 

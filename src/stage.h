@@ -194,6 +194,10 @@ class Quantizer : public Stage {
   virtual void accumulate(const StageContext& context, std::span<const std::byte> side,
                           std::span<const std::int32_t> symbols, double weight, std::span<double> sum) const noexcept = 0;
 
+  // A symbol's value depends on it and the side values alone, and `check_symbols` and `accumulate` can be asked of any run of
+  // symbols: a frame can be added piece by piece, and need never be unpacked whole.
+  virtual bool each_alone() const noexcept { return false; }
+
   // What frames stand for are integers times factors that all clients share. Then `accumulate` adds weight × the integers,
   // so that sums with whole weights are exact and do not depend on the order while they are below 2^53, and `scale_sums`
   // multiplies each value's sum by its factor.
@@ -226,6 +230,15 @@ class Coder : public Stage {
 
   virtual void encode(const StageContext& context, std::span<const std::int32_t> symbols, const SymbolModel& model,
                       ByteWriter& out) const = 0;
+
+  // Symbols can be read from anywhere in the bytes, of which there are max_bytes(): `decode_part` reads those from `first` on,
+  // a multiple of kPart; false where a padding bit is set.
+  static constexpr std::size_t kPart = 512;
+  virtual bool random_access(const Quantizer&) const noexcept { return false; }
+  virtual bool decode_part(std::span<const std::byte> /*bytes*/, const Quantizer&, std::size_t /*first*/,
+                           std::span<std::int32_t> /*symbols*/) const noexcept {
+    return false;
+  }
 
   // Reads exactly symbols.size() symbols. Throws for bytes that `encode` cannot have written.
   virtual void decode(const StageContext& context, ByteReader& in, const SymbolModel& model,

@@ -33,14 +33,15 @@ void unpack(const Codec::Impl& codec, std::span<const std::byte> frame, const Ex
   out.sections.resize(groups.size());
   out.symbols.resize(codec.symbols());
   out.max_abs = 0;
-  workspace.reserve(codec.workspace_bytes());
+  if (!codec.tiled()) workspace.reserve(codec.workspace_bytes());
   std::span<std::int32_t> symbols = out.symbols;
   for (std::size_t i = 0; i < groups.size(); ++i) {
     const auto [offset, bytes] = out.info.sections[i];
     ByteReader reader(frame.subspan(offset, bytes), offset);
     const Chain& chain = groups[i].chain;
-    chain.unpack(out.keys, workspace, reader, symbols.first(chain.values()), out.sections[i]);
-    symbols = symbols.subspan(chain.values());
+    const auto own = symbols.first(chain.tiled() ? 0 : chain.values());
+    chain.unpack(out.keys, workspace, reader, own, out.sections[i]);
+    symbols = symbols.subspan(own.size());
     out.max_abs = std::max(out.max_abs, out.sections[i].max_abs);
   }
   if (groups.empty()) ByteReader(frame.subspan(out.info.header_bytes), out.info.header_bytes).expect_end();

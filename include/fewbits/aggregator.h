@@ -2,11 +2,14 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "fewbits/codec.h"
+#include "fewbits/error.h"
 #include "fewbits/export.h"
 
 namespace fewbits {
@@ -29,8 +32,26 @@ struct Contribution {
   std::uint32_t cohort_index = 0;   // the client's place in the cohort, for stages that correlate its clients
 };
 
+struct Submission {
+  std::span<const std::byte> frame;
+  Contribution from;
+};
+
+// Threads of the caller's: the library starts none.
+class FEWBITS_API Executor {
+ public:
+  virtual ~Executor();
+
+  // How many tasks may run at the same time, at least 1.
+  virtual std::size_t threads() const = 0;
+
+  // Calls task(0) … task(count − 1), each once, side by side or not, and comes back when all are done. Tasks do not throw.
+  virtual void run(std::size_t count, const std::function<void(std::size_t)>& task) = 0;
+};
+
 // The weighted mean of the updates of one round, frame by frame. Memory: 8 bytes a coordinate for the sum, scratch for
-// one frame, and the ids of the clients; nothing grows with the frames. The sum is float64 and stands in the deepest
+// one frame (a tile of 2048 coordinates where every stage codes values one by one with a whole number of bits; else up to
+// 8 bytes a coordinate and what the plan's transforms need), and the ids of the clients; nothing grows with the frames. The sum is float64 and stands in the deepest
 // domain that all clients share, so a rotation with `seed=round` is undone once a round.
 // One thread at a time; sums of several threads or servers are joined by `merge`.
 class FEWBITS_API Aggregator {
@@ -44,6 +65,12 @@ class FEWBITS_API Aggregator {
   // All or nothing: throws Error, and leaves the sum as it was, unless the frame is perfect, of this plan, layout and
   // round, from the client that the caller names, who is not in the sum yet, and within the limits.
   void add(std::span<const std::byte> frame, const Contribution& from);
+
+  // As `add` for one after the other, to the bit, but with one sweep over the sum for many frames, and on the executor's
+  // threads: by tiles of the sum where every stage allows, else frames are checked side by side, each with scratch of its
+  // own. A frame that `add` would refuse adds nothing and does not stop the others; the i-th element says why. Throws only
+  // std::bad_alloc.
+  std::vector<std::optional<Error>> add_many(std::span<const Submission> frames, Executor* executor = nullptr);
 
   // Adds what `other` holds: the same plan, layout, seed and round, and no client in common; all or nothing.
   void merge(const Aggregator& other);
