@@ -153,15 +153,17 @@ class TopK final : public Transform {
   std::size_t max_side_bytes() const noexcept override { return k_ == n_ ? 0 : 1 + (rice_.most() + 7) / 8; }
 
   std::size_t workspace_bytes() const noexcept override {
-    return Workspace::bytes_for<std::uint32_t>(k_) + Workspace::bytes_for<Record>(max_records()) +
-           Workspace::bytes_for<std::uint16_t>(words());
+    const std::size_t writing =
+        Workspace::bytes_for<Record>(max_records()) + Workspace::bytes_for<std::uint16_t>(words());
+    return Workspace::bytes_for<std::uint32_t>(k_) +
+           std::max(writing, Workspace::bytes_for<std::uint32_t>(kernels::largest_scratch(n_, k_)));
   }
 
   void forward(const StageContext& context, std::span<const float> x, std::span<float> y,
                ByteWriter& side) const override {
     const Workspace::Scope scope(*context.workspace);
     const auto positions = context.workspace->take<std::uint32_t>(k_);
-    kernels::largest(x, positions);
+    choose(*context.workspace, x, positions);
     for (std::size_t i = 0; i < k_; ++i) y[i] = x[positions[i]];
     if (k_ != n_) write(*context.workspace, positions, side);
   }
@@ -183,6 +185,11 @@ class TopK final : public Transform {
   }
 
  private:
+  static void choose(Workspace& workspace, std::span<const float> x, std::span<std::uint32_t> positions) {
+    const Workspace::Scope scope(workspace);
+    kernels::largest(x, workspace.take<std::uint32_t>(kernels::largest_scratch(x.size(), positions.size())), positions);
+  }
+
   // A number of c + 1 bits takes at most 2c + 1 intervals and at most c + 4; the logarithms of k numbers that add up to
   // n are at most k·log2(n/k) together, and at most as many as the gaps' sum.
   std::size_t max_records() const noexcept {

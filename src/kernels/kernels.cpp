@@ -82,6 +82,11 @@ void subset(std::uint64_t key, std::size_t n, std::span<std::uint64_t> scratch,
   reference::subset(key, n, scratch, chosen);
 }
 
-void largest(std::span<const float> x, std::span<std::uint32_t> chosen) noexcept { reference::largest(x, chosen); }
+std::size_t largest_scratch(std::size_t n, std::size_t k) noexcept { return targets::chosen().largest_scratch(n, k); }
+
+void largest(std::span<const float> x, std::span<std::uint32_t> scratch, std::span<std::uint32_t> chosen) noexcept {
+  if (!targets::chosen().largest(x.data(), x.size(), chosen.size(), scratch.data(), chosen.data()))
+    reference::largest(x, chosen);
+}
 
 }  // namespace fewbits::kernels

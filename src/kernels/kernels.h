@@ -90,8 +90,11 @@ std::size_t subset_scratch(std::size_t n) noexcept;
 // with this key. scratch has subset_scratch(n) words.
 void subset(std::uint64_t key, std::size_t n, std::span<std::uint64_t> scratch, std::span<std::uint32_t> chosen) noexcept;
 
+// Words that `largest` needs as scratch for k of n.
+std::size_t largest_scratch(std::size_t n, std::size_t k) noexcept;
+
 // chosen (shape [k], k ≤ x.size()) = the positions of the k largest magnitudes in rising order; of equal magnitudes the
-// first. x is finite.
-void largest(std::span<const float> x, std::span<std::uint32_t> chosen) noexcept;
+// first. x is finite; scratch has largest_scratch(x.size(), k) words.
+void largest(std::span<const float> x, std::span<std::uint32_t> scratch, std::span<std::uint32_t> chosen) noexcept;
 
 }  // namespace fewbits::kernels

@@ -277,12 +277,47 @@ FEWBITS_INLINE std::uint32_t bits(I32 mask) noexcept {
   const int low = _mm256_movemask_ps((__m256)mask.part[0]);
   const int high = _mm256_movemask_ps((__m256)mask.part[1]);
   return static_cast<std::uint32_t>(low | high << 8);
+#elif defined(__SSE2__) && !defined(FEWBITS_WIDE_VECTORS)
+  const __m128i low = _mm_packs_epi32((__m128i)mask.part[0], (__m128i)mask.part[1]);
+  const __m128i high = _mm_packs_epi32((__m128i)mask.part[2], (__m128i)mask.part[3]);
+  return static_cast<std::uint32_t>(_mm_movemask_epi8(_mm_packs_epi16(low, high)));
 #else
   std::int32_t lanes[16];
   mask.store(lanes);
   std::uint32_t all = 0;
   for (unsigned i = 0; i < 16; ++i) all |= (static_cast<std::uint32_t>(lanes[i]) & 1u) << i;
   return all;
+#endif
+}
+
+#if defined(__AVX2__) && !defined(__AVX512BW__) && !defined(FEWBITS_WIDE_VECTORS)
+struct CompressTable {
+  std::uint64_t lanes[256] = {};   // byte j of entry m: the lane of m's j-th bit
+  constexpr CompressTable() noexcept {
+    for (unsigned mask = 0; mask < 256; ++mask)
+      for (unsigned lane = 0, at = 0; lane < 8; ++lane)
+        if ((mask >> lane & 1) != 0) lanes[mask] |= static_cast<std::uint64_t>(lane) << (8 * at++);
+  }
+};
+constexpr CompressTable kCompress;
+#endif
+
+// The lanes that `mask` names, one after the other; what follows them, up to 16 lanes in all, is overwritten.
+FEWBITS_INLINE void compress(U32 v, std::uint32_t mask, std::uint32_t* out) noexcept {
+#if defined(__AVX512BW__)
+  _mm512_storeu_si512(out, _mm512_maskz_compress_epi32(static_cast<__mmask16>(mask), (__m512i)v.part[0]));
+#elif defined(__AVX2__) && !defined(FEWBITS_WIDE_VECTORS)
+  const auto put = [](U32::Native part, std::uint32_t own, std::uint32_t* to) {
+    const __m256i lanes = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(static_cast<long long>(kCompress.lanes[own])));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_permutevar8x32_epi32((__m256i)part, lanes));
+  };
+  put(v.part[0], mask & 0xFF, out);
+  put(v.part[1], mask >> 8, out + __builtin_popcount(mask & 0xFF));
+#else
+  if (mask == 0) return;
+  std::uint32_t lanes[16];
+  v.store(lanes);
+  for (; mask != 0; mask &= mask - 1) *out++ = lanes[__builtin_ctz(mask)];
 #endif
 }
 

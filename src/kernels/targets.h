@@ -23,6 +23,11 @@ struct Kernels {
   std::size_t (*keep)(const std::uint32_t* words, const std::int16_t* classes, const std::uint32_t* limits, int least,
                       std::size_t n, std::uint32_t first, std::uint32_t* kept);
 
+  // kernels::largest; false, with nothing chosen, where ties or clusters leave too much above the guess of a threshold, or
+  // k is over a quarter of n.
+  std::size_t (*largest_scratch)(std::size_t n, std::size_t k);
+  bool (*largest)(const float* x, std::size_t n, std::size_t k, std::uint32_t* scratch, std::uint32_t* chosen);
+
   // Of kernels/trellis.h.
   void (*trellis_search)(unsigned states, unsigned streams, const std::int64_t* places, const std::uint16_t* weights,
                          std::size_t n, std::uint8_t* scratch, std::int32_t* points);
