@@ -13,6 +13,9 @@ namespace fewbits::targets {
 struct Kernels {
   std::string_view name;
 
+  // XXH3_64bits_withSeed.
+  std::uint64_t (*hash64)(const void* data, std::size_t size, std::uint64_t seed);
+
   // RandomStream: words of whole blocks of 2048 from block `block` on, `steps` rows of 16 after skipping `skip` rows.
   void (*random_rows)(std::uint64_t key, std::uint64_t block, std::size_t skip, std::size_t steps, std::uint32_t* words);
 
