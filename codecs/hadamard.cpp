@@ -37,33 +37,26 @@ class Hadamard final : public Transform {
   }
 
   void forward(const StageContext& context, std::span<const float> x, std::span<float> y, ByteWriter&) const override {
-    std::ranges::copy(x, y.begin());
     if (n_ == 0) return;
-    rotate(context, Purpose::kSigns, y.first(block_));
-    if (block_ != n_) rotate(context, Purpose::kSigns2, y.last(block_));
+    kernels::rotate(context.key(per_client_, Purpose::kSigns), x.first(block_), forward_scale_, y.first(block_));
+    if (block_ == n_) return;
+    std::ranges::copy(x.subspan(block_), y.subspan(block_).begin());
+    const std::span<float> tail = y.last(block_);
+    kernels::rotate(context.key(per_client_, Purpose::kSigns2), tail, forward_scale_, tail);
   }
 
   void inverse_add(const StageContext& context, std::span<const std::byte>, std::span<double> y,
                    std::span<double> x) const noexcept override {
     if (n_ == 0) return;
-    if (block_ != n_) rotate_back(context, Purpose::kSigns2, y.last(block_));
-    rotate_back(context, Purpose::kSigns, y.first(block_));
-    for (std::size_t i = 0; i < n_; ++i) x[i] += y[i];
+    const std::uint64_t key = context.key(per_client_, Purpose::kSigns);
+    if (block_ != n_) {
+      kernels::rotate_back(context.key(per_client_, Purpose::kSigns2), inverse_scale_, y.last(block_));
+      for (std::size_t i = block_; i < n_; ++i) x[i] += y[i];
+    }
+    kernels::rotate_back_add(key, inverse_scale_, y.first(block_), x.first(block_));
   }
 
  private:
-  void rotate(const StageContext& context, Purpose signs, std::span<float> x) const noexcept {
-    kernels::flip_signs(context.key(per_client_, signs), x);
-    kernels::walsh_hadamard(x);
-    kernels::scale(x, forward_scale_);
-  }
-
-  void rotate_back(const StageContext& context, Purpose signs, std::span<double> x) const noexcept {
-    kernels::walsh_hadamard(x);
-    kernels::scale(x, inverse_scale_);
-    kernels::flip_signs(context.key(per_client_, signs), x);
-  }
-
   std::size_t n_;
   std::size_t block_;
   bool per_client_;

@@ -6,13 +6,30 @@
 namespace fewbits::kernels {
 
 bool all_finite(std::span<const float> x) noexcept { return targets::chosen().all_finite(x.data(), x.size()); }
-Range min_max(std::span<const float> x) noexcept { return reference::min_max(x); }
-void walsh_hadamard(std::span<float> x) noexcept { reference::walsh_hadamard(x); }
-void walsh_hadamard(std::span<double> x) noexcept { reference::walsh_hadamard(x); }
-void flip_signs(std::uint64_t key, std::span<float> x) noexcept { reference::flip_signs(key, x); }
-void flip_signs(std::uint64_t key, std::span<double> x) noexcept { reference::flip_signs(key, x); }
-void scale(std::span<float> x, float factor) noexcept { reference::scale(x, factor); }
-void scale(std::span<double> x, double factor) noexcept { reference::scale(x, factor); }
+Range min_max(std::span<const float> x) noexcept { return targets::chosen().min_max(x.data(), x.size()); }
+
+void walsh_hadamard(std::span<float> x) noexcept { targets::chosen().walsh_hadamard(x.data(), x.size(), 1.0f); }
+void walsh_hadamard(std::span<double> x) noexcept { targets::chosen().walsh_hadamard_double(x.data(), x.size(), 1.0); }
+void flip_signs(std::uint64_t key, std::span<float> x) noexcept { targets::chosen().flip_signs(key, x.data(), x.size()); }
+void flip_signs(std::uint64_t key, std::span<double> x) noexcept {
+  targets::chosen().flip_signs_double(key, x.data(), x.size());
+}
+void scale(std::span<float> x, float factor) noexcept { targets::chosen().scale(x.data(), x.size(), factor); }
+void scale(std::span<double> x, double factor) noexcept { targets::chosen().scale_double(x.data(), x.size(), factor); }
+
+void rotate(std::uint64_t key, std::span<const float> x, float factor, std::span<float> y) noexcept {
+  targets::chosen().rotate(key, x.data(), y.data(), x.size(), factor);
+}
+
+void rotate_back(std::uint64_t key, double factor, std::span<double> y) noexcept {
+  targets::chosen().walsh_hadamard_double(y.data(), y.size(), factor);
+  targets::chosen().flip_signs_double(key, y.data(), y.size());
+}
+
+void rotate_back_add(std::uint64_t key, double factor, std::span<double> y, std::span<double> sum) noexcept {
+  targets::chosen().walsh_hadamard_double(y.data(), y.size(), factor);
+  targets::chosen().flip_signs_add(key, y.data(), sum.data(), y.size());
+}
 
 void quantize_uniform(std::uint64_t key, std::uint64_t first, Range range, std::uint32_t levels,
                       std::span<const float> x, std::span<std::int32_t> symbols) noexcept {

@@ -30,6 +30,13 @@ void flip_signs(std::uint64_t key, std::span<double> x) noexcept;
 void scale(std::span<float> x, float factor) noexcept;
 void scale(std::span<double> x, double factor) noexcept;
 
+// The rotation that these make: y (shape of x, which it may be) = x with signs flipped, transformed, then scaled.
+void rotate(std::uint64_t key, std::span<const float> x, float factor, std::span<float> y) noexcept;
+
+// Transforms, scales, then flips signs; of the second, the outcome is added to `sum` and y is left as scratch.
+void rotate_back(std::uint64_t key, double factor, std::span<double> y) noexcept;
+void rotate_back_add(std::uint64_t key, double factor, std::span<double> y, std::span<double> sum) noexcept;
+
 // Probabilistic quantization to the `levels` + 1 points between range.min and range.max, evenly spaced, with dither from
 // the stream of this key starting at value `first` (a multiple of 32). 1 ≤ levels ≤ 255; x within the range.
 void quantize_uniform(std::uint64_t key, std::uint64_t first, Range range, std::uint32_t levels,

@@ -172,30 +172,57 @@ FEWBITS_INLINE I32 round(F32 v) noexcept {
   return r;
 }
 
+// Lane i of a native vector takes lane i ^ distance.
+template <std::size_t kDistance, class T>
+FEWBITS_INLINE typename Vec<T>::Native exchange_part(typename Vec<T>::Native a) noexcept {
+  constexpr std::size_t kPart = Vec<T>::kPartLanes;
+  constexpr int d = static_cast<int>(kDistance);
+  static_assert(sizeof(T) >= 4 && kDistance < kPart);
+  if constexpr (kPart == 2)
+    return __builtin_shufflevector(a, a, 0 ^ d, 1 ^ d);
+  else if constexpr (kPart == 4)
+    return __builtin_shufflevector(a, a, 0 ^ d, 1 ^ d, 2 ^ d, 3 ^ d);
+  else if constexpr (kPart == 8)
+    return __builtin_shufflevector(a, a, 0 ^ d, 1 ^ d, 2 ^ d, 3 ^ d, 4 ^ d, 5 ^ d, 6 ^ d, 7 ^ d);
+  else
+    return __builtin_shufflevector(a, a, 0 ^ d, 1 ^ d, 2 ^ d, 3 ^ d, 4 ^ d, 5 ^ d, 6 ^ d, 7 ^ d, 8 ^ d, 9 ^ d, 10 ^ d,
+                                   11 ^ d, 12 ^ d, 13 ^ d, 14 ^ d, 15 ^ d);
+}
+
 // Lane i takes lane i ^ distance; distance 1, 2, 4 or 8, of lanes of 32 bits (1, 2, 4 of 64 bits).
 template <std::size_t kDistance, class T>
 FEWBITS_INLINE Vec<T> exchange(Vec<T> v) noexcept {
   constexpr std::size_t kPart = Vec<T>::kPartLanes;
-  static_assert(sizeof(T) >= 4 && kDistance < Vec<T>::kLanes);
+  static_assert(kDistance < Vec<T>::kLanes);
   Vec<T> r;
   FEWBITS_UNROLL for (std::size_t p = 0; p < kParts; ++p) {
-    if constexpr (kDistance >= kPart) {
+    if constexpr (kDistance >= kPart)
       r.part[p] = v.part[p ^ (kDistance / kPart)];
-    } else {
-      const auto a = v.part[p];
-      constexpr int d = static_cast<int>(kDistance);
-      if constexpr (kPart == 2)
-        r.part[p] = __builtin_shufflevector(a, a, 0 ^ d, 1 ^ d);
-      else if constexpr (kPart == 4)
-        r.part[p] = __builtin_shufflevector(a, a, 0 ^ d, 1 ^ d, 2 ^ d, 3 ^ d);
-      else if constexpr (kPart == 8)
-        r.part[p] = __builtin_shufflevector(a, a, 0 ^ d, 1 ^ d, 2 ^ d, 3 ^ d, 4 ^ d, 5 ^ d, 6 ^ d, 7 ^ d);
-      else
-        r.part[p] = __builtin_shufflevector(a, a, 0 ^ d, 1 ^ d, 2 ^ d, 3 ^ d, 4 ^ d, 5 ^ d, 6 ^ d, 7 ^ d, 8 ^ d, 9 ^ d,
-                                            10 ^ d, 11 ^ d, 12 ^ d, 13 ^ d, 14 ^ d, 15 ^ d);
-    }
+    else
+      r.part[p] = exchange_part<kDistance, T>(v.part[p]);
   }
   return r;
+}
+
+// w + v in lanes whose number has no bit `distance`, w − v in the others: fused with a product by ±1, it rounds the same.
+template <class T, std::size_t kDistance>
+FEWBITS_INLINE typename Vec<T>::Native add_signed(typename Vec<T>::Native v, typename Vec<T>::Native w) noexcept {
+  using Native = typename Vec<T>::Native;
+  Native sign;
+  FEWBITS_UNROLL for (std::size_t i = 0; i < Vec<T>::kPartLanes; ++i) sign[i] = (i & kDistance) != 0 ? T{-1} : T{1};
+#if defined(__AVX512BW__)
+  if constexpr (sizeof(T) == 4)
+    return (Native)_mm512_fmadd_ps((__m512)v, (__m512)sign, (__m512)w);
+  else
+    return (Native)_mm512_fmadd_pd((__m512d)v, (__m512d)sign, (__m512d)w);
+#elif defined(__AVX2__) && !defined(FEWBITS_WIDE_VECTORS)
+  if constexpr (sizeof(T) == 4)
+    return (Native)_mm256_fmadd_ps((__m256)v, (__m256)sign, (__m256)w);
+  else
+    return (Native)_mm256_fmadd_pd((__m256d)v, (__m256d)sign, (__m256d)w);
+#else
+  return v * sign + w;
+#endif
 }
 
 // Sixteen values of another width in memory.
@@ -235,6 +262,23 @@ FEWBITS_INLINE auto half_of(T a) noexcept {
   else
     return __builtin_shufflevector(a, a, kFirst, kFirst + 1, kFirst + 2, kFirst + 3, kFirst + 4, kFirst + 5, kFirst + 6,
                                    kFirst + 7);
+}
+
+// Eight of the sixteen lanes, as unsigned integers of 64 bits: lanes 8·half … 8·half + 7.
+template <std::size_t kHalf>
+FEWBITS_INLINE U64 widen(U32 v) noexcept {
+  constexpr int kLow = static_cast<int>(U64::kPartLanes);
+  U64 r;
+  if constexpr (kParts == 1) {
+    r.part[0] = __builtin_convertvector(half_of<static_cast<int>(kHalf) * kLow>(v.part[0]), U64::Native);
+  } else {
+    FEWBITS_UNROLL for (std::size_t p = 0; p < kParts; p += 2) {
+      const auto from = v.part[(kHalf * kParts + p) / 2];
+      r.part[p] = __builtin_convertvector(half_of<0>(from), U64::Native);
+      r.part[p + 1] = __builtin_convertvector(half_of<kLow>(from), U64::Native);
+    }
+  }
+  return r;
 }
 
 // Eight values as float64: lanes 8·half … 8·half + 7.

@@ -5,6 +5,8 @@
 #include <span>
 #include <string_view>
 
+#include "kernels/kernels.h"
+
 // The loops that are compiled once for each kind of machine. All targets compute the same bits.
 namespace fewbits::targets {
 
@@ -20,6 +22,17 @@ struct Kernels {
   void (*random_rows)(std::uint64_t key, std::uint64_t block, std::size_t skip, std::size_t steps, std::uint32_t* words);
 
   bool (*all_finite)(const float* x, std::size_t n);
+  kernels::Range (*min_max)(const float* x, std::size_t n);
+
+  // With a factor on the results.
+  void (*walsh_hadamard)(float* x, std::size_t n, float factor);
+  void (*walsh_hadamard_double)(double* x, std::size_t n, double factor);
+  void (*flip_signs)(std::uint64_t key, float* x, std::size_t n);
+  void (*flip_signs_double)(std::uint64_t key, double* x, std::size_t n);
+  void (*flip_signs_add)(std::uint64_t key, const double* x, double* sum, std::size_t n);
+  void (*rotate)(std::uint64_t key, const float* x, float* y, std::size_t n, float factor);
+  void (*scale)(float* x, std::size_t n, float factor);
+  void (*scale_double)(double* x, std::size_t n, double factor);
 
   // kept = first + i, in order, for the values i whose word is at most limits[class − least]; none of the class INT16_MIN.
   // Their number; kept has room for n.
