@@ -154,22 +154,6 @@ class ClassCodes {
   std::span<ClassCode> codes_;
 };
 
-struct ClassRange {
-  int least = 0;
-  int most = -1;   // below least where no value has a class
-};
-
-ClassRange range_of(std::span<const std::int16_t> classes) noexcept {
-  std::int16_t least = INT16_MAX;
-  std::int16_t most = INT16_MIN;
-  for (const std::int16_t c : classes) {
-    most = c > most ? c : most;
-    const std::int16_t other = c == kZeroClass ? INT16_MAX : c;
-    least = other < least ? other : least;
-  }
-  return most < least ? ClassRange{} : ClassRange{least, most};
-}
-
 constexpr std::uint64_t zigzag(int v) noexcept { return v < 0 ? static_cast<std::uint64_t>(-2LL * v - 1) : static_cast<std::uint64_t>(2 * v); }
 constexpr int unzigzag(std::uint64_t v) noexcept {
   return (v & 1) != 0 ? -static_cast<int>((v + 1) / 2) : static_cast<int>(v / 2);
@@ -220,20 +204,18 @@ class Dithered final : public Quantizer {
     if (!fitted_ || step_) return std::nullopt;
     Workspace& workspace = *context.workspace;
     const Workspace::Scope scope(workspace);
-    const auto classes = workspace.take<std::int16_t>(n_);
     const auto x = workspace.take<float>(n_);
     ByteReader none({});
-    scale_->classes(workspace, none, classes);
+    const Classes classes = scale_->classes(workspace, none, workspace.take<std::int16_t>(n_));
     RandomReader random(context.key(false, Purpose::kPilot));
     for (std::size_t i = 0; i < n_; ++i) {
       double sum = -6;   // of twelve uniform numbers: variance 1
       for (int j = 0; j < 12; ++j) sum += random.next() * 0x1p-32;
-      x[i] = static_cast<float>(sum * power32(kLevelsPerClass * classes[i]));
+      x[i] = static_cast<float>(sum * power32(kLevelsPerClass * classes.of[i]));
     }
-    const ClassRange range = range_of(classes);
     Settings settings;
     settings.spread = settings.gain = 0;
-    choose_level(workspace, pilot(context, x, classes), measure(workspace, x, classes, range), range, context.bytes_before,
+    choose_level(workspace, pilot(context, x, classes.of), measure(workspace, x, classes), classes.range, context.bytes_before,
                  settings);
     return settings.level;
   }
@@ -247,11 +229,12 @@ class Dithered final : public Quantizer {
   const void* quantize_and_open(const StageContext& context, std::span<const float> x, std::span<std::int32_t> symbols,
                                 ByteWriter& side) const override {
     Workspace& workspace = *context.workspace;
-    const auto classes = workspace.take<std::int16_t>(n_);
+    const auto room = workspace.take<std::int16_t>(n_);
+    Classes classes;
     const std::size_t start = side.written().size();
     const auto fit = [&](ScaleDetail detail) {
       side.rewind(start);
-      scale_->fit(workspace, x, detail, classes, side);
+      classes = scale_->fit(workspace, x, detail, room, side);
       const std::size_t scales = side.written().size() - start;
       return std::pair(choose(context, x, classes, context.bytes_before + scales), scales);
     };
@@ -263,10 +246,9 @@ class Dithered final : public Quantizer {
       if (!(choice.error < full.error)) choice = fit(ScaleDetail::kFull).first;
     }
     const Settings& settings = choice.settings;
-    if (settings.flat) std::ranges::fill(classes, std::int16_t{0});
-    const ClassRange range = range_of(classes);
-    write(settings, range, side);
-    const Opened& opened = open(context, settings, classes, range);
+    if (settings.flat) classes = flat_classes(room);
+    write(settings, classes.range, side);
+    const Opened& opened = open(context, settings, classes);
     search(workspace, opened, x, symbols);
     return &opened;
   }
@@ -278,15 +260,14 @@ class Dithered final : public Quantizer {
 
   const void* open(const StageContext& context, std::span<const std::byte> side) const noexcept override {
     Workspace& workspace = *context.workspace;
-    const auto classes = workspace.take<std::int16_t>(n_);
+    const auto room = workspace.take<std::int16_t>(n_);
     ByteReader reader(side);
-    scale_->classes(workspace, reader, classes);
+    Classes classes = scale_->classes(workspace, reader, room);
     Settings settings;
     read_settings(reader, settings);
-    if (settings.flat) std::ranges::fill(classes, std::int16_t{0});
-    const ClassRange range = range_of(classes);
-    finish_level(range, settings);
-    return &open(context, settings, classes, range);
+    if (settings.flat) classes = flat_classes(room);
+    finish_level(classes.range, settings);
+    return &open(context, settings, classes);
   }
 
   void check_side(const StageContext& context, ByteReader& side) const override {
@@ -361,17 +342,18 @@ class Dithered final : public Quantizer {
   void scale_sums(const StageContext& context, std::span<double> sum) const noexcept override {
     Workspace& workspace = *context.workspace;
     const Workspace::Scope scope(workspace);
-    const auto classes = workspace.take<std::int16_t>(n_);
     ByteReader none({});
-    scale_->classes(workspace, none, classes);
+    const Classes classes = scale_->classes(workspace, none, workspace.take<std::int16_t>(n_));
     Settings settings;
     settings.step = step_;
     settings.level = common_level_.value_or(0);
-    const ClassRange range = range_of(classes);
-    if (range.most < range.least) return;
-    const ClassCodes codes(workspace, kind_, range.least, range.most, settings);
+    const auto [least, most] = classes.range;
+    if (most < least) return;
+    const ClassCodes codes(workspace, kind_, least, most, settings);
+    const auto factors = workspace.take<double>(static_cast<std::size_t>(most - least + 1));
+    for (int c = least; c <= most; ++c) factors[static_cast<std::size_t>(c - least)] = 0x1p-24 * codes[c].point;
     for (std::size_t i = 0; i < n_; ++i)
-      if (classes[i] != kZeroClass) sum[i] *= 0x1p-24 * codes[classes[i]].point;
+      if (classes.of[i] != kZeroClass) sum[i] *= factors[static_cast<std::size_t>(classes.of[i] - least)];
   }
 
   SparseEnergies energies(const StageContext& context, std::span<const std::int32_t> symbols,
@@ -532,21 +514,26 @@ class Dithered final : public Quantizer {
       settings.level = kLevelBias + kLevelsPerClass * range.most - settings.level;
   }
 
-  const Opened& open(const StageContext& context, const Settings& settings, std::span<const std::int16_t> classes,
-                     const ClassRange& range) const noexcept {
+  static Classes flat_classes(std::span<std::int16_t> room) noexcept {
+    std::ranges::fill(room, std::int16_t{0});
+    return {room, {0, 0}};
+  }
+
+  const Opened& open(const StageContext& context, const Settings& settings, const Classes& classes) const noexcept {
     Workspace& workspace = *context.workspace;
     Opened& opened = *std::construct_at(workspace.take<Opened>(1).data());
+    const ClassRange& range = classes.range;
     const bool empty = range.most < range.least;
     opened.consistent = settings.zero ? empty || scale_->max_side_bytes() == 0 : !empty;
     if (settings.zero || empty) return opened;
     opened.codes = ClassCodes(workspace, kind_, range.least, range.most, settings);
-    draw(context, classes, range, opened);
+    draw(context, classes, opened);
     return opened;
   }
 
   // Which values are kept, and the word of dither of each.
-  void draw(const StageContext& context, std::span<const std::int16_t> classes, const ClassRange& range,
-            Opened& opened) const noexcept {
+  void draw(const StageContext& context, const Classes& all, Opened& opened) const noexcept {
+    const auto& [classes, range] = all;
     Workspace& workspace = *context.workspace;
     const auto kept = workspace.take<std::uint32_t>(n_);
     const auto kept_classes = workspace.take<std::int16_t>(n_);
@@ -634,8 +621,8 @@ class Dithered final : public Quantizer {
     double relative = 0;   // mean of x² ÷ what the class says
   };
 
-  Energies measure(Workspace& workspace, std::span<const float> x, std::span<const std::int16_t> classes,
-                   const ClassRange& range) const noexcept {
+  Energies measure(Workspace& workspace, std::span<const float> x, const Classes& all) const noexcept {
+    const auto& [classes, range] = all;
     Energies e = no_energies(workspace, range);
     for (std::size_t i = 0; i < x.size(); ++i) {
       if (classes[i] == kZeroClass) continue;
@@ -649,15 +636,14 @@ class Dithered final : public Quantizer {
   }
 
   // Of the samples, as far as they are enough.
-  Energies estimate(Workspace& workspace, std::span<const float> x, std::span<const std::int16_t> classes,
-                    const ClassRange& range, const Pilot& pilot) const noexcept {
+  Energies estimate(Workspace& workspace, std::span<const float> x, const Classes& classes, const Pilot& pilot) const noexcept {
     const bool compares = fitted_ && !common_level_;   // a profile with none: tails that samples miss would decide
     if (nmse_ || compares || (bits_ && *bits_ > kSampledBits) || pilot.x.size() == x.size())
-      return measure(workspace, x, classes, range);
-    Energies e = measure(workspace, pilot.x, pilot.classes, range);
+      return measure(workspace, x, classes);
+    Energies e = measure(workspace, pilot.x, {pilot.classes, classes.range});
     const kernels::Range all = kernels::min_max(x);
     const double largest = std::max(-static_cast<double>(all.min), static_cast<double>(all.max));
-    if (e.total == 0 && largest != 0) return measure(workspace, x, classes, range);
+    if (e.total == 0 && largest != 0) return measure(workspace, x, classes);
     std::ranges::fill(e.largest, largest);
     for (double& energy : e.energy) energy *= pilot.scale;
     for (double& count : e.count) count *= pilot.scale;
@@ -783,15 +769,14 @@ class Dithered final : public Quantizer {
     double error = 0;   // variance of all values' errors, where a rate or an error was wished
   };
 
-  Choice choose(const StageContext& context, std::span<const float> x, std::span<std::int16_t> classes,
-                std::size_t bytes_before) const {
+  Choice choose(const StageContext& context, std::span<const float> x, const Classes& classes, std::size_t bytes_before) const {
     Workspace& workspace = *context.workspace;
     const Workspace::Scope scope(workspace);
-    ClassRange range = range_of(classes);
+    const ClassRange& range = classes.range;
     Settings settings;
     if (range.most < range.least) return settings.zero = true, Choice{settings};
-    const Pilot own = pilot(context, x, classes);
-    const Energies energies = estimate(workspace, x, classes, range, own);
+    const Pilot own = pilot(context, x, classes.of);
+    const Energies energies = estimate(workspace, x, classes, own);
     if (energies.total == 0) return settings.zero = true, Choice{settings};
     settings.spread = settings.gain = std::clamp(nearest_log2(energies.relative, 2), -kMaxClass, kMaxClass);
     if (step_) {

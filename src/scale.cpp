@@ -211,45 +211,36 @@ double energy(std::span<const float> x) noexcept {
 
 // ---- the models ------------------------------------------------------------------------------------------------------
 
-class Flat final : public ScaleModel {
+// Classes that do not depend on the update.
+class Given : public ScaleModel {
  public:
+  explicit Given(std::vector<std::int16_t> classes) : own_(std::move(classes)), classes_(with_range(own_)) {}
   std::size_t max_side_bytes() const noexcept override { return 0; }
-  void fit(Workspace&, std::span<const float>, ScaleDetail, std::span<std::int16_t> classes, ByteWriter&) const override {
-    std::ranges::fill(classes, std::int16_t{0});
+  Classes fit(Workspace&, std::span<const float>, ScaleDetail, std::span<std::int16_t>, ByteWriter&) const override {
+    return classes_;
   }
   void check(Workspace&, ByteReader&) const override {}
-  void classes(Workspace&, ByteReader&, std::span<std::int16_t> classes) const noexcept override {
-    std::ranges::fill(classes, std::int16_t{0});
-  }
-};
-
-class Profiled final : public ScaleModel {
- public:
-  Profiled(std::size_t values, std::span<const Tensor> tensors, const ProfileScales& profile) : classes_(values) {
-    std::size_t at = 0;
-    for (std::size_t t = 0; t < tensors.size(); ++t) {
-      const TensorScales& scales = profile.tensors[t];
-      const std::size_t count = tensors[t].elements();
-      const std::size_t columns = scales.columns.size();
-      for (std::size_t i = 0; i < count; ++i)
-        classes_[at + i] = columns == 1 && scales.rows.size() == 1
-                               ? static_cast<std::int16_t>(scales.rows[0] + scales.columns[0])
-                               : static_cast<std::int16_t>(scales.rows[i / columns] + scales.columns[i % columns]);
-      at += count;
-    }
-  }
-  std::size_t max_side_bytes() const noexcept override { return 0; }
-  void fit(Workspace&, std::span<const float>, ScaleDetail, std::span<std::int16_t> classes, ByteWriter&) const override {
-    std::ranges::copy(classes_, classes.begin());
-  }
-  void check(Workspace&, ByteReader&) const override {}
-  void classes(Workspace&, ByteReader&, std::span<std::int16_t> classes) const noexcept override {
-    std::ranges::copy(classes_, classes.begin());
-  }
+  Classes classes(Workspace&, ByteReader&, std::span<std::int16_t>) const noexcept override { return classes_; }
 
  private:
-  std::vector<std::int16_t> classes_;
+  std::vector<std::int16_t> own_;
+  Classes classes_;
 };
+
+std::vector<std::int16_t> profiled(std::size_t values, std::span<const Tensor> tensors, const ProfileScales& profile) {
+  std::vector<std::int16_t> classes;
+  classes.reserve(values);
+  for (std::size_t t = 0; t < tensors.size(); ++t) {
+    const auto& [rows, columns] = profile.tensors[t];
+    if (rows.size() == 1 && columns.size() == 1) {
+      classes.insert(classes.end(), tensors[t].elements(), static_cast<std::int16_t>(rows[0] + columns[0]));
+      continue;
+    }
+    for (std::size_t i = 0; i < tensors[t].elements(); ++i)
+      classes.push_back(static_cast<std::int16_t>(rows[i / columns.size()] + columns[i % columns.size()]));
+  }
+  return classes;
+}
 
 // Mean energies: of blocks, and of the rows and columns of matrices.
 class Measured final : public ScaleModel {
@@ -284,9 +275,9 @@ class Measured final : public ScaleModel {
            Workspace::bytes_for<double>(columns_);
   }
 
-  void fit(Workspace& workspace, std::span<const float> x, ScaleDetail detail, std::span<std::int16_t> classes,
-           ByteWriter& side) const override {
-    if (parts_.empty()) return;
+  Classes fit(Workspace& workspace, std::span<const float> x, ScaleDetail detail, std::span<std::int16_t> room,
+              ByteWriter& side) const override {
+    if (parts_.empty()) return {room, {}};
     const Workspace::Scope scope(workspace);
     const auto scales = workspace.take<std::int16_t>(scales_);
     const auto columns = workspace.take<double>(columns_);
@@ -325,7 +316,8 @@ class Measured final : public ScaleModel {
       }
     }
     writer.finish(side);
-    expand(scales, classes);
+    expand(scales, room);
+    return with_range(room);
   }
 
   void check(Workspace& workspace, ByteReader& side) const override {
@@ -336,13 +328,14 @@ class Measured final : public ScaleModel {
     if (!reader.ok()) fail(side);
   }
 
-  void classes(Workspace& workspace, ByteReader& side, std::span<std::int16_t> classes) const noexcept override {
-    if (parts_.empty()) return;
+  Classes classes(Workspace& workspace, ByteReader& side, std::span<std::int16_t> room) const noexcept override {
+    if (parts_.empty()) return {room, {}};
     const Workspace::Scope scope(workspace);
     const auto scales = workspace.take<std::int16_t>(scales_);
     RunReader reader(run_bytes(side));
     read(reader, scales);
-    expand(scales, classes);
+    expand(scales, room);
+    return with_range(room);
   }
 
  private:
@@ -456,6 +449,17 @@ class Measured final : public ScaleModel {
 
 }  // namespace
 
+Classes with_range(std::span<const std::int16_t> classes) noexcept {
+  std::int16_t least = INT16_MAX;
+  std::int16_t most = INT16_MIN;
+  for (const std::int16_t c : classes) {
+    most = c > most ? c : most;
+    const std::int16_t other = c == kZeroClass ? INT16_MAX : c;
+    least = other < least ? other : least;
+  }
+  return {classes, most < least ? ClassRange{} : ClassRange{least, most}};
+}
+
 // Half-octaves of an energy, which are quarter-octaves of the standard deviation.
 std::int16_t class_of(double energy) noexcept {
   return energy == 0 ? kZeroClass : static_cast<std::int16_t>(nearest_log2(energy, 2));
@@ -509,8 +513,8 @@ std::unique_ptr<ScaleModel> make_scale_model(std::string_view choice, std::size_
     std::from_chars(choice.data() + 6, choice.data() + choice.size(), size);
     return std::make_unique<Measured>(size, values, std::span<const Tensor>());
   }
-  if (choice == "profile" && profile != nullptr) return std::make_unique<Profiled>(values, tensors, *profile);
-  return std::make_unique<Flat>();
+  if (choice == "profile" && profile != nullptr) return std::make_unique<Given>(profiled(values, tensors, *profile));
+  return std::make_unique<Given>(std::vector<std::int16_t>(values));
 }
 
 }  // namespace fewbits

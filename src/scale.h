@@ -46,6 +46,18 @@ std::int16_t class_of(double energy) noexcept;
 void write_scales(std::span<const TensorScales> scales, ByteWriter& out);
 std::vector<TensorScales> read_scales(std::span<const Tensor> tensors, ByteReader& in);
 
+struct ClassRange {
+  int least = 0;
+  int most = -1;   // below least where no value has a class
+};
+
+// The classes of a vector's values.
+struct Classes {
+  std::span<const std::int16_t> of;
+  ClassRange range;
+};
+Classes with_range(std::span<const std::int16_t> classes) noexcept;
+
 // How much a scale model tells: all that it can, or one scale a tensor, which takes next to no bytes.
 enum class ScaleDetail { kFull, kTensors };
 
@@ -55,15 +67,16 @@ class ScaleModel {
   virtual std::size_t max_side_bytes() const noexcept = 0;
   virtual std::size_t workspace_bytes() const noexcept { return 0; }
 
-  // The classes of the values in x (shape [n]); what the other end needs to know them goes to `side`.
-  virtual void fit(Workspace& workspace, std::span<const float> x, ScaleDetail detail, std::span<std::int16_t> classes,
-                   ByteWriter& side) const = 0;
+  // The classes of the values in x (shape [n]), in `room` (shape [n]) unless they lie somewhere already; what the other end
+  // needs to know them goes to `side`.
+  virtual Classes fit(Workspace& workspace, std::span<const float> x, ScaleDetail detail, std::span<std::int16_t> room,
+                      ByteWriter& side) const = 0;
 
   // Reads what `fit` wrote, and refuses what it cannot have written.
   virtual void check(Workspace& workspace, ByteReader& side) const = 0;
 
   // The classes again. Takes what has been checked from `side`.
-  virtual void classes(Workspace& workspace, ByteReader& side, std::span<std::int16_t> classes) const noexcept = 0;
+  virtual Classes classes(Workspace& workspace, ByteReader& side, std::span<std::int16_t> room) const noexcept = 0;
 };
 
 // scale=flat|block:N|separable|profile. `tensors` may be empty: then separable is block:256. Without a profile, `profile`

@@ -58,7 +58,8 @@ class DitheredFrame {
   void open(std::span<const std::byte> frame) {
     const FrameInfo info = inspect(frame);
     ByteReader in(frame.subspan(info.sections.at(0).offset, info.sections.at(0).bytes));
-    scale_->classes(workspace_, in, classes_);
+    const Classes found = scale_->classes(workspace_, in, classes_);
+    classes_ = std::vector<std::int16_t>(found.of.begin(), found.of.end());
     side_bytes_ = in.offset();
     std::ranges::fill(keep_, 0.0);
     std::ranges::fill(noise_, 0.0);

@@ -32,7 +32,8 @@ class Model {
     std::vector<std::int16_t> classes(values_, 77);
     side_.assign(1, std::byte{0xAB});  // what a frame has before it stays
     ByteWriter writer(side_);
-    model_->fit(workspace_, x, detail, classes, writer);
+    const Classes found = model_->fit(workspace_, x, detail, classes, writer);
+    classes = std::vector<std::int16_t>(found.of.begin(), found.of.end());
     EXPECT_EQ(side_.front(), std::byte{0xAB});
     side_.erase(side_.begin());
     EXPECT_LE(side_.size(), model_->max_side_bytes());
@@ -47,7 +48,8 @@ class Model {
     if (consumed != nullptr) *consumed = checked.offset();
     std::vector<std::int16_t> classes(values_, 77);
     ByteReader reader(bytes);
-    model_->classes(workspace_, reader, classes);
+    const Classes found = model_->classes(workspace_, reader, classes);
+    classes = std::vector<std::int16_t>(found.of.begin(), found.of.end());
     EXPECT_EQ(reader.offset(), checked.offset());
     return classes;
   }
