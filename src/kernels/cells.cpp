@@ -67,22 +67,37 @@ Table make_table(int shape) noexcept {
   return table;
 }
 
+struct Shape {
+  Table table;
+  std::array<float, 1u << kInverseBits> quantiles;
+
+  explicit Shape(int shape) noexcept : table(make_table(shape)) {
+    std::size_t entry = 0;
+    for (std::size_t i = 0; i < quantiles.size(); ++i) {
+      const auto middle = static_cast<std::uint32_t>((2 * i + 1) << (kCdfBits - kInverseBits - 1));
+      while (table[entry] < middle) ++entry;
+      quantiles[i] = static_cast<float>(static_cast<int>(entry) - kCdfHalf);
+    }
+  }
+};
+
 template <int... kShape>
-const Table& table_of(int shape, std::integer_sequence<int, kShape...>) noexcept {
-  const Table* found = nullptr;
+const Shape& shape_of(int shape, std::integer_sequence<int, kShape...>) noexcept {
+  const Shape* found = nullptr;
   const auto pick = [&]<int kOne>(std::integral_constant<int, kOne>) {
     if (shape != kOne) return;
-    static const Table table = make_table(kOne);
-    found = &table;
+    static const Shape made(kOne);
+    found = &made;
   };
   (pick(std::integral_constant<int, kShape>{}), ...);
   return *found;
 }
 
+const Shape& shape_of(int shape) noexcept { return shape_of(shape, std::make_integer_sequence<int, kShapes>{}); }
+
 }  // namespace
 
-const std::uint32_t* distribution(int shape) noexcept {
-  return table_of(shape, std::make_integer_sequence<int, kShapes>{}).data();
-}
+const std::uint32_t* distribution(int shape) noexcept { return shape_of(shape).table.data(); }
+const float* quantiles(int shape) noexcept { return shape_of(shape).quantiles.data(); }
 
 }  // namespace fewbits

@@ -26,6 +26,10 @@ inline constexpr unsigned kCdfBits = 20;
 // F(z) at z = (i − kCdfHalf)/kCdfPerUnit in units of 2^-20, for i = 0 … 2·kCdfHalf; 0 at the first, 2^20 at the last.
 const std::uint32_t* distribution(int shape) noexcept;
 
+// Its inverse, about: z·kCdfPerUnit where F(z) is in the middle of the i-th of 256 equal parts.
+inline constexpr unsigned kInverseBits = 8;
+const float* quantiles(int shape) noexcept;
+
 // 256·log2(1 + i/256), by counting 1/256ths of an octave.
 inline constexpr std::array<std::uint16_t, 257> kLengths = [] {
   std::array<std::uint16_t, 257> lengths{};
@@ -59,13 +63,15 @@ class CellModel {
 
   // spacing: steps from point to point, 1 or 2; sigma > 0.
   CellModel(int shape, unsigned spacing, double sigma) noexcept
-      : cdf_(distribution(shape)), spacing_bits_(kStepBits + (spacing == 2 ? 1 : 0)) {
+      : cdf_(distribution(shape)), quantiles_(quantiles(shape)), spacing_bits_(kStepBits + (spacing == 2 ? 1 : 0)) {
     const double points = sigma / spacing;   // a standard deviation, in points
     while (points > 4.0 * static_cast<double>(std::uint64_t{1} << raw_bits_) && raw_bits_ < 24) ++raw_bits_;
     const double bins = points / static_cast<double>(std::uint64_t{1} << raw_bits_);
     window_ = static_cast<std::int32_t>(std::min(kReach * bins, 24.0)) + 2;
     const double slope = kCdfPerUnit * 0x1p20 / sigma;
     slope_ = static_cast<std::int64_t>(std::min(slope, 0x1p37) + 0.5);
+    entries_ = static_cast<double>(slope_) * 0x1p-44;
+    bins_ = slope_ == 0 ? 0 : 1 / (entries_ * static_cast<double>(std::int64_t{1} << (spacing_bits_ + raw_bits_)));
   }
 
   // Nearest point to 0 on a grid whose point m = 0 is at −offset: its m. The distance of that point is in (−1/2, 1/2].
@@ -90,19 +96,20 @@ class CellModel {
     const std::int64_t middle = center(offset);
     const std::int64_t place = (middle << spacing_bits_) - offset;
     const std::uint32_t slot = rans.slot(lane);
-    std::int32_t near = 0;
-    std::uint32_t start = cumulative(place, 0);
-    std::uint32_t end = 0;
-    if (slot >= start) {
-      while (slot >= (end = cumulative(place, near + 1))) {
-        start = end;
-        ++near;
-      }
-    } else {
-      do {
-        end = start;
-        start = cumulative(place, --near);
-      } while (slot < start);
+    // The bin that the slot's quantile lies in is the right one nearly always; otherwise its neighbours are.
+    const double low_edge = static_cast<double>(place - (half_bin() << spacing_bits_) - (std::int64_t{1} << (spacing_bits_ - 1)));
+    const double quantile = static_cast<double>(quantiles_[slot >> (kRansBits - kInverseBits)]);
+    const double guess = (quantile - low_edge * entries_) * bins_;
+    auto near = static_cast<std::int32_t>(std::clamp(guess + window_, 0.0, 2.0 * window_)) - window_;
+    std::uint32_t start = cumulative(place, near);
+    std::uint32_t end = cumulative(place, near + 1);
+    while (slot >= end) {
+      start = end;
+      end = cumulative(place, ++near + 1);
+    }
+    while (slot < start) {
+      end = start;
+      start = cumulative(place, --near);
     }
     rans.advance(lane, {start, end - start});
     std::int64_t bin = near;
@@ -181,7 +188,10 @@ class CellModel {
   }
 
   const std::uint32_t* cdf_ = nullptr;
+  const float* quantiles_ = nullptr;
   std::int64_t slope_ = 0;       // entries of the table to a step, in 2^-20
+  double entries_ = 0;           // the same to 2^-24 step
+  double bins_ = 0;              // bins to an entry
   unsigned spacing_bits_ = kStepBits;
   unsigned raw_bits_ = 0;        // low bits of a point's number that are sent as they are
   std::int32_t window_ = 1;      // bins on either side that have symbols; the outermost are followed by the excess
