@@ -44,6 +44,14 @@ struct Kernels {
   std::size_t (*largest_scratch)(std::size_t n, std::size_t k);
   bool (*largest)(const float* x, std::size_t n, std::size_t k, std::uint32_t* scratch, std::uint32_t* chosen);
 
+  // Of kernels/low_rank_reference.h.
+  float (*largest_magnitude)(const float* x, std::size_t n);
+  double (*energy)(const float* x, std::size_t n, double factor);
+  void (*low_rank_times)(const float* matrix, std::size_t rows, std::size_t columns, std::size_t rank, const float* right,
+                         double* left);
+  void (*low_rank_transposed)(const float* matrix, std::size_t rows, std::size_t columns, std::size_t rank, double factor,
+                              const double* left, float* right);
+
   // Of kernels/trellis.h.
   void (*trellis_search)(unsigned states, unsigned streams, const std::int64_t* places, const std::uint16_t* weights,
                          std::size_t n, std::uint8_t* scratch, std::int32_t* points);
