@@ -57,7 +57,7 @@ constexpr double kFinest = 0x1p28;        // the same, where the step is chosen
 constexpr double kStateBits = 27;         // of a lane of the coder, about
 constexpr std::size_t kMaxSamples = 8192;      // that the encoder looks at to choose its steps
 constexpr std::size_t kCoarseStride = 4;       // every so many of them are enough to come near,
-constexpr std::size_t kLeastCoarse = 2048;     // where there are that many
+constexpr std::size_t kLeastCoarse = 1024;     // where there are that many
 // Up to that rate the energies of the samples stand for those of all values.
 constexpr double kSampledBits = 8;
 
@@ -204,19 +204,18 @@ class Dithered final : public Quantizer {
     if (!fitted_ || step_) return std::nullopt;
     Workspace& workspace = *context.workspace;
     const Workspace::Scope scope(workspace);
-    const auto x = workspace.take<float>(n_);
     ByteReader none({});
     const Classes classes = scale_->classes(workspace, none, workspace.take<std::int16_t>(n_));
     RandomReader random(context.key(false, Purpose::kPilot));
-    for (std::size_t i = 0; i < n_; ++i) {
+    const Pilot own = pilot(context, classes.of, [&](std::size_t i) {
       double sum = -6;   // of twelve uniform numbers: variance 1
       for (int j = 0; j < 12; ++j) sum += random.next() * 0x1p-32;
-      x[i] = static_cast<float>(sum * power32(kLevelsPerClass * classes.of[i]));
-    }
+      return static_cast<float>(sum * power32(kLevelsPerClass * classes.of[i]));
+    });
     Settings settings;
     settings.spread = settings.gain = 0;
-    choose_level(workspace, pilot(context, x, classes.of), measure(workspace, x, classes), classes.range, context.bytes_before,
-                 settings);
+    choose_level(workspace, own, of_all(measure(workspace, own.x, {own.classes, classes.range}), own), classes.range,
+                 context.bytes_before, settings);
     return settings.level;
   }
 
@@ -555,8 +554,8 @@ class Dithered final : public Quantizer {
       for (std::size_t start = 0; start < n_; start += kBlock) {
         const std::size_t size = std::min(n_ - start, kBlock);
         keep.fill(start, {chances, size});
-        count += targets::chosen().keep(chances, classes.data() + start, limits.data(), range.least, size,
-                                        static_cast<std::uint32_t>(start), kept.data() + count);
+        count += targets::chosen().keep(chances, classes.data() + start, limits.data(), range.least, limits.back(),
+                                        size, static_cast<std::uint32_t>(start), kept.data() + count);
       }
     }
     for (std::size_t j = 0; j < count; ++j) kept_classes[j] = classes[kept[j]];
@@ -640,11 +639,16 @@ class Dithered final : public Quantizer {
     const bool compares = fitted_ && !common_level_;   // a profile with none: tails that samples miss would decide
     if (nmse_ || compares || (bits_ && *bits_ > kSampledBits) || pilot.x.size() == x.size())
       return measure(workspace, x, classes);
-    Energies e = measure(workspace, pilot.x, {pilot.classes, classes.range});
+    Energies e = of_all(measure(workspace, pilot.x, {pilot.classes, classes.range}), pilot);
     const kernels::Range all = kernels::min_max(x);
     const double largest = std::max(-static_cast<double>(all.min), static_cast<double>(all.max));
     if (e.total == 0 && largest != 0) return measure(workspace, x, classes);
     std::ranges::fill(e.largest, largest);
+    return e;
+  }
+
+  // Energies of samples, for the values that they stand for.
+  static Energies of_all(Energies e, const Pilot& pilot) noexcept {
     for (double& energy : e.energy) energy *= pilot.scale;
     for (double& count : e.count) count *= pilot.scale;
     e.total *= pilot.scale;
@@ -690,7 +694,9 @@ class Dithered final : public Quantizer {
     return static_cast<std::size_t>(std::clamp(*bits_ * static_cast<double>(n_) / 2, 1024.0, 1.0 * kMaxSamples));
   }
 
-  Pilot pilot(const StageContext& context, std::span<const float> x, std::span<const std::int16_t> classes) const noexcept {
+  // value_at(i): value i.
+  template <class ValueAt>
+  Pilot pilot(const StageContext& context, std::span<const std::int16_t> classes, ValueAt value_at) const noexcept {
     Workspace& workspace = *context.workspace;
     const std::size_t most = samples();
     Pilot pilot{workspace.take<float>(most), workspace.take<std::int16_t>(most), workspace.take<float>(most)};
@@ -702,7 +708,7 @@ class Dithered final : public Quantizer {
       // One of each n/most values; all, or all several times over, where they are few.
       const std::size_t i = n_ <= most ? j % n_ : static_cast<std::size_t>((static_cast<unsigned __int128>(j) << 32 | words[j]) * n_ / most >> 32);
       if (classes[i] == kZeroClass) continue;
-      pilot.x[count] = std::abs(x[i]);
+      pilot.x[count] = std::abs(value_at(i));
       pilot.classes[count] = classes[i];
       // Spread evenly over its range, in steps of the golden ratio.
       const std::uint32_t word = words[most] + static_cast<std::uint32_t>(j) * static_cast<std::uint32_t>(kGoldenRatio >> 32);
@@ -775,7 +781,7 @@ class Dithered final : public Quantizer {
     const ClassRange& range = classes.range;
     Settings settings;
     if (range.most < range.least) return settings.zero = true, Choice{settings};
-    const Pilot own = pilot(context, x, classes.of);
+    const Pilot own = pilot(context, classes.of, [&](std::size_t i) { return x[i]; });
     const Energies energies = estimate(workspace, x, classes, own);
     if (energies.total == 0) return settings.zero = true, Choice{settings};
     settings.spread = settings.gain = std::clamp(nearest_log2(energies.relative, 2), -kMaxClass, kMaxClass);

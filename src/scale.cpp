@@ -236,8 +236,8 @@ std::vector<std::int16_t> profiled(std::size_t values, std::span<const Tensor> t
       classes.insert(classes.end(), tensors[t].elements(), static_cast<std::int16_t>(rows[0] + columns[0]));
       continue;
     }
-    for (std::size_t i = 0; i < tensors[t].elements(); ++i)
-      classes.push_back(static_cast<std::int16_t>(rows[i / columns.size()] + columns[i % columns.size()]));
+    for (const std::int16_t row : rows)
+      for (const std::int16_t column : columns) classes.push_back(static_cast<std::int16_t>(row + column));
   }
   return classes;
 }

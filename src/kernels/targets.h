@@ -35,9 +35,9 @@ struct Kernels {
   void (*scale_double)(double* x, std::size_t n, double factor);
 
   // kept = first + i, in order, for the values i whose word is at most limits[class − least]; none of the class INT16_MIN.
-  // Their number; kept has room for n.
+  // `most` is the largest limit. Their number; kept has room for n.
   std::size_t (*keep)(const std::uint32_t* words, const std::int16_t* classes, const std::uint32_t* limits, int least,
-                      std::size_t n, std::uint32_t first, std::uint32_t* kept);
+                      std::uint32_t most, std::size_t n, std::uint32_t first, std::uint32_t* kept);
 
   // kernels::largest; false, with nothing chosen, where ties or clusters leave too much above the guess of a threshold, or
   // k is over a quarter of n.
