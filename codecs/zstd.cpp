@@ -29,23 +29,29 @@ class Zstd final : public Coder {
   }
   bool fixed_size() const noexcept override { return false; }
 
-  void encode(const StageContext&, std::span<const std::int32_t> symbols, const SymbolModel& model,
+  std::size_t scratch_bytes(std::size_t symbols, const Quantizer& quantizer) const noexcept override {
+    return Workspace::bytes_for<std::byte>(kernels::packed_bytes(symbols, symbol_bits(quantizer.alphabet_size()))) +
+           Workspace::bytes_for<std::byte>(max_bytes(symbols, quantizer));
+  }
+
+  void encode(const StageContext& stage, std::span<const std::int32_t> symbols, const SymbolModel& model,
               ByteWriter& out) const override {
     const unsigned bits = symbol_bits(model.size);
-    std::vector<std::byte> packed(kernels::packed_bytes(symbols.size(), bits));
+    const Workspace::Scope scope(*stage.workspace);
+    const auto packed = stage.workspace->take<std::byte>(kernels::packed_bytes(symbols.size(), bits));
     kernels::pack(symbols, bits, packed);
     const std::unique_ptr<ZSTD_CCtx, FreeContext> context(ZSTD_createCCtx());
     if (!context) throw std::bad_alloc();
     ZSTD_CCtx_setParameter(context.get(), ZSTD_c_compressionLevel, level_);
     ZSTD_CCtx_setParameter(context.get(), ZSTD_c_contentSizeFlag, 0);
-    std::vector<std::byte> compressed(ZSTD_compressBound(packed.size()));
+    const auto compressed = stage.workspace->take<std::byte>(ZSTD_compressBound(packed.size()));
     const std::size_t size =
         ZSTD_compress2(context.get(), compressed.data(), compressed.size(), packed.data(), packed.size());
     if (ZSTD_isError(size)) throw std::bad_alloc();   // the buffer is large enough, so memory is all that can be missing
-    out.bytes(std::span(compressed).first(size));
+    out.bytes(compressed.first(size));
   }
 
-  void decode(const StageContext&, ByteReader& in, const SymbolModel& model,
+  void decode(const StageContext& stage, ByteReader& in, const SymbolModel& model,
               std::span<std::int32_t> symbols) const override {
     const unsigned bits = symbol_bits(model.size);
     const auto compressed = in.rest();
@@ -53,7 +59,8 @@ class Zstd final : public Coder {
     if (compressed.size() < 4 || ByteReader(compressed).u32() != ZSTD_MAGICNUMBER) in.malformed("no zstd frame");
     if (ZSTD_findFrameCompressedSize(compressed.data(), compressed.size()) != compressed.size())
       in.malformed("not one whole zstd frame");
-    std::vector<std::byte> packed(kernels::packed_bytes(symbols.size(), bits));
+    const Workspace::Scope scope(*stage.workspace);
+    const auto packed = stage.workspace->take<std::byte>(kernels::packed_bytes(symbols.size(), bits));
     const std::size_t size = ZSTD_decompress(packed.data(), packed.size(), compressed.data(), compressed.size());
     if (ZSTD_isError(size) || size != packed.size())
       in.malformed("the zstd frame does not hold the " + std::to_string(packed.size()) + " bytes of its symbols");

@@ -37,9 +37,9 @@ void FrameWriter::begin_section() { section_at_ = out_.size(); }
 
 void FrameWriter::end_section() {
   if (--sections_left_ == 0) return;   // the last one needs no length: the buffer has one
-  std::vector<std::byte> length;
-  ByteWriter(length).varint(out_.size() - section_at_);
-  out_.insert(out_.begin() + static_cast<std::ptrdiff_t>(section_at_), length.begin(), length.end());
+  const std::size_t end = out_.size();
+  ByteWriter(out_).varint(end - section_at_);
+  std::rotate(out_.begin() + static_cast<std::ptrdiff_t>(section_at_), out_.begin() + static_cast<std::ptrdiff_t>(end), out_.end());
 }
 
 void FrameWriter::seal() {

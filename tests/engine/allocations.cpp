@@ -10,10 +10,12 @@ namespace {
 
 std::size_t current = 0;
 std::size_t peak = 0;
+std::size_t given = 0;   // bytes, since the program began
 
 void* counted(void* memory) {
   if (memory == nullptr) throw std::bad_alloc();
   current += malloc_usable_size(memory);
+  given += malloc_usable_size(memory);
   peak = std::max(peak, current);
   return memory;
 }
@@ -42,5 +44,7 @@ namespace fewbits::test {
 
 PeakAllocation::PeakAllocation() noexcept : start_(current) { peak = current; }
 std::size_t PeakAllocation::bytes() const noexcept { return peak - start_; }
+
+std::size_t bytes_allocated() noexcept { return given; }
 
 }  // namespace fewbits::test

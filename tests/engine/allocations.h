@@ -15,4 +15,7 @@ class PeakAllocation {
   std::size_t start_;
 };
 
+// All that was allocated since the program began, given back or not.
+std::size_t bytes_allocated() noexcept;
+
 }  // namespace fewbits::test
