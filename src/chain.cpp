@@ -230,13 +230,13 @@ std::optional<std::int32_t> Chain::common_level(Workspace& workspace, std::size_
   return quantizer_->common_level(own);
 }
 
-void Chain::finish(const Context& keys, Workspace& workspace, std::span<double> sum, std::span<double> x) const noexcept {
+std::span<const double> Chain::finish(const Context& keys, Workspace& workspace, std::span<double> sum) const noexcept {
   if (sums_integers()) quantizer_->scale_sums(context(keys, transforms_.size(), workspace), sum);
-  if (shared_ == 0) {
-    for (std::size_t i = 0; i < x.size(); ++i) x[i] += sum[i];
-    return;
-  }
+  if (shared_ == 0) return sum;
+  const auto x = workspace.take<double>(elements_);
+  std::ranges::fill(x, 0.0);
   inverse(keys, workspace, no_sides_, 0, shared_, sum, x);
+  return x;
 }
 
 GroupDescription Chain::describe(const Plan::Rule& rule) const {

@@ -74,8 +74,9 @@ class Chain {
   SparseEnergies energies(const Context& keys, Workspace& workspace, const Unpacked& section, double weight) const noexcept;
   std::optional<std::int32_t> common_level(Workspace& workspace, std::size_t bytes_before) const;
 
-  // x (shape [elements]) += the shared transforms' way back from `sum`, which is used up.
-  void finish(const Context& keys, Workspace& workspace, std::span<double> sum, std::span<double> x) const noexcept;
+  // The update (shape [elements]) that `sum` stands for: the shared transforms' way back from it, in the workspace, or `sum`
+  // itself where there are none. It is used up.
+  std::span<const double> finish(const Context& keys, Workspace& workspace, std::span<double> sum) const noexcept;
 
   GroupDescription describe(const Plan::Rule& rule) const;
 

@@ -140,10 +140,7 @@ void Codec::Impl::finish(const Context& keys, Workspace& workspace, std::span<do
                          std::span<float> update) const {
   for (const Group& group : groups_) {
     const Workspace::Scope scope(workspace);
-    const auto x = workspace.take<double>(group.chain.elements());
-    std::ranges::fill(x, 0.0);
-    group.chain.finish(keys, workspace, sum.subspan(group.sum_offset, group.chain.sum_size()), x);
-    std::span<const double> rest = x;
+    std::span<const double> rest = group.chain.finish(keys, workspace, sum.subspan(group.sum_offset, group.chain.sum_size()));
     for (const auto& [offset, length] : group.ranges) {
       std::ranges::transform(rest.first(length), update.subspan(offset, length).begin(),
                              [](double value) { return static_cast<float>(value); });
