@@ -1,5 +1,7 @@
 #include "kernels/kernels.h"
 
+#include <algorithm>
+
 #include "kernels/reference.h"
 #include "kernels/targets.h"
 
@@ -33,22 +35,47 @@ void rotate_back_add(std::uint64_t key, double factor, std::span<double> y, std:
 
 void quantize_uniform(std::uint64_t key, std::uint64_t first, Range range, std::uint32_t levels,
                       std::span<const float> x, std::span<std::int32_t> symbols) noexcept {
-  reference::quantize_uniform(key, first, range, levels, x, symbols);
+  if (range.min == range.max) {
+    std::ranges::fill(symbols, 0);
+    return;
+  }
+  const reference::Normalizer normalize(range);
+  const float low = normalize(range.min);
+  const double width = static_cast<double>(normalize(range.max)) - static_cast<double>(low);
+  const targets::UniformSteps steps = {normalize.first, normalize.second, low, static_cast<float>(levels / width),
+                                       static_cast<float>(levels)};
+  targets::chosen().quantize_uniform(key, first, steps, x.data(), x.size(), symbols.data());
 }
 
 void accumulate_uniform(Range range, std::uint32_t levels, std::span<const std::int32_t> symbols, double weight,
                         std::span<double> sum) noexcept {
-  reference::accumulate_uniform(range, levels, symbols, weight, sum);
+  const double low = range.min;
+  const double step = (static_cast<double>(range.max) - low) / levels;
+  targets::chosen().accumulate_uniform(weight * low, weight * step, symbols.data(), symbols.size(), sum.data());
 }
 
 std::size_t packed_bytes(std::size_t count, unsigned bits) noexcept { return reference::packed_bytes(count, bits); }
 
 void pack(std::span<const std::int32_t> symbols, unsigned bits, std::span<std::byte> bytes) noexcept {
-  reference::pack(symbols, bits, bytes);
+  reference::for_planes(symbols.size(), bits, [&](unsigned width, unsigned shift, std::size_t offset) {
+    const std::size_t block = 16 * (32 / width);
+    const std::size_t blocks = symbols.size() / block;
+    targets::chosen().pack_blocks(symbols.data(), blocks, width, shift, bytes.data() + offset);
+    reference::pack_rest(symbols, blocks * block, width, shift, bytes.data() + offset + 64 * blocks);
+  });
 }
 
 bool unpack(std::span<const std::byte> bytes, unsigned bits, std::span<std::int32_t> symbols) noexcept {
-  return reference::unpack(bytes, bits, symbols);
+  if (bits == 0) std::ranges::fill(symbols, 0);
+  bool canonical = true;
+  reference::for_planes(symbols.size(), bits, [&](unsigned width, unsigned shift, std::size_t offset) {
+    const std::size_t block = 16 * (32 / width);
+    const std::size_t blocks = symbols.size() / block;
+    targets::chosen().unpack_blocks(bytes.data() + offset, blocks, width, shift, symbols.data());
+    const std::byte* rest = bytes.data() + offset + 64 * blocks;
+    canonical = reference::unpack_rest(rest, blocks * block, width, shift, symbols) && canonical;
+  });
+  return canonical;
 }
 
 std::uint16_t to_half(float value) noexcept { return reference::to_half(value); }
@@ -56,40 +83,40 @@ float from_half(std::uint16_t bits) noexcept { return reference::from_half(bits)
 std::uint16_t to_bfloat(float value) noexcept { return reference::to_bfloat(value); }
 float from_bfloat(std::uint16_t bits) noexcept { return reference::from_bfloat(bits); }
 
-double sum_of_squares(std::span<const float> x) noexcept { return reference::sum_of_squares(x); }
-double sum_of_magnitudes(std::span<const float> x) noexcept { return reference::sum_of_magnitudes(x); }
+double sum_of_squares(std::span<const float> x) noexcept { return targets::chosen().sum_of_squares(x.data(), x.size()); }
+double sum_of_magnitudes(std::span<const float> x) noexcept { return targets::chosen().sum_of_magnitudes(x.data(), x.size()); }
 
 double sum_of_products(std::span<const float> x, std::span<const std::int32_t> symbols,
                        std::span<const double> points) noexcept {
-  return reference::sum_of_products(x, symbols, points);
+  return targets::chosen().sum_of_products(x.data(), symbols.data(), x.size(), points.data());
 }
 
 void count_thresholds(std::span<const float> x, std::span<const float> thresholds,
                       std::span<std::int32_t> symbols) noexcept {
-  reference::count_thresholds(x, thresholds, symbols);
+  targets::chosen().count_thresholds(x.data(), x.size(), thresholds.data(), thresholds.size(), symbols.data());
 }
 
 void accumulate_points(std::span<const double> points, std::span<const std::int32_t> symbols,
                        std::span<double> sum) noexcept {
-  reference::accumulate_points(points, symbols, sum);
+  targets::chosen().accumulate_points(points.data(), symbols.data(), symbols.size(), sum.data());
 }
 
 void round_magnitudes(std::uint64_t key, std::size_t bucket, std::span<const double> slopes, std::span<const float> x,
                       std::span<std::int32_t> symbols) noexcept {
-  reference::round_magnitudes(key, bucket, slopes, x, symbols);
+  targets::chosen().round_magnitudes(key, bucket, slopes.data(), x.data(), x.size(), symbols.data());
 }
 
 void round_to_steps(double slope, std::int32_t most, std::span<const float> x,
                     std::span<std::int32_t> symbols) noexcept {
-  reference::round_to_steps(slope, most, x, symbols);
+  targets::chosen().round_to_steps(slope, most, x.data(), x.size(), symbols.data());
 }
 
 double sum_of_levels(std::span<const float> x, std::span<const std::int32_t> symbols) noexcept {
-  return reference::sum_of_levels(x, symbols);
+  return targets::chosen().sum_of_levels(x.data(), symbols.data(), x.size());
 }
 
 void accumulate_signed(double step, std::span<const std::int32_t> symbols, std::span<double> sum) noexcept {
-  reference::accumulate_signed(step, symbols, sum);
+  targets::chosen().accumulate_signed(step, symbols.data(), symbols.size(), sum.data());
 }
 
 std::size_t subset_scratch(std::size_t n) noexcept { return reference::subset_scratch(n); }

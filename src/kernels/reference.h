@@ -164,6 +164,35 @@ inline std::size_t packed_bytes(std::size_t count, unsigned bits) noexcept {
 
 constexpr std::uint32_t low_bits(unsigned width) noexcept { return width == 32 ? ~0u : (1u << width) - 1; }
 
+// The values of a plane from `start` on, one after the other.
+inline void pack_rest(std::span<const std::int32_t> symbols, std::size_t start, unsigned width, unsigned shift,
+                      std::byte* out) noexcept {
+  std::uint64_t pending = 0;
+  unsigned held = 0;
+  for (; start < symbols.size(); ++start) {
+    const std::uint32_t part = static_cast<std::uint32_t>(symbols[start]) >> shift & low_bits(width);
+    pending |= static_cast<std::uint64_t>(part) << held;
+    for (held += width; held >= 8; held -= 8, pending >>= 8) *out++ = static_cast<std::byte>(pending & 0xFF);
+  }
+  if (held != 0) *out = static_cast<std::byte>(pending & 0xFF);
+}
+
+// Whether the padding is zero. The plane at bit 0 writes symbols, others add their bits.
+inline bool unpack_rest(const std::byte* in, std::size_t start, unsigned width, unsigned shift,
+                        std::span<std::int32_t> symbols) noexcept {
+  std::uint64_t pending = 0;
+  unsigned held = 0;
+  for (; start < symbols.size(); ++start) {
+    for (; held < width; held += 8) pending |= static_cast<std::uint64_t>(*in++) << held;
+    const std::uint32_t before = shift == 0 ? 0 : static_cast<std::uint32_t>(symbols[start]);
+    const std::uint32_t part = static_cast<std::uint32_t>(pending) & low_bits(width);
+    symbols[start] = static_cast<std::int32_t>(before | part << shift);
+    pending >>= width;
+    held -= width;
+  }
+  return pending == 0;
+}
+
 inline void pack(std::span<const std::int32_t> symbols, unsigned bits, std::span<std::byte> bytes) noexcept {
   for_planes(symbols.size(), bits, [&](unsigned width, unsigned shift, std::size_t offset) {
     const unsigned per_word = 32 / width;
@@ -178,13 +207,7 @@ inline void pack(std::span<const std::int32_t> symbols, unsigned bits, std::span
         for (unsigned lane = 0; lane < 16; ++lane) words[lane] |= part(start + 16 * j + lane) << (width * j);
       std::memcpy(out, words, sizeof words);
     }
-    std::uint64_t pending = 0;
-    unsigned held = 0;
-    for (; start < symbols.size(); ++start) {
-      pending |= static_cast<std::uint64_t>(part(start)) << held;
-      for (held += width; held >= 8; held -= 8, pending >>= 8) *out++ = static_cast<std::byte>(pending & 0xFF);
-    }
-    if (held != 0) *out = static_cast<std::byte>(pending & 0xFF);
+    pack_rest(symbols, start, width, shift, out);
   });
 }
 
@@ -206,15 +229,7 @@ inline bool unpack(std::span<const std::byte> bytes, unsigned bits, std::span<st
       for (unsigned j = 0; j < per_word; ++j)
         for (unsigned lane = 0; lane < 16; ++lane) put(start + 16 * j + lane, words[lane] >> (width * j) & mask);
     }
-    std::uint64_t pending = 0;
-    unsigned held = 0;
-    for (; start < symbols.size(); ++start) {
-      for (; held < width; held += 8) pending |= static_cast<std::uint64_t>(*in++) << held;
-      put(start, static_cast<std::uint32_t>(pending) & mask);
-      pending >>= width;
-      held -= width;
-    }
-    canonical = canonical && pending == 0;
+    canonical = unpack_rest(in, start, width, shift, symbols) && canonical;
   });
   return canonical;
 }

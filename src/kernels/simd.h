@@ -165,6 +165,10 @@ FEWBITS_INLINE I32 round(F32 v) noexcept {
     r.part[p] = (I32::Native)_mm512_cvtps_epi32((__m512)v.part[p]);
 #elif defined(__AVX2__) && !defined(FEWBITS_WIDE_VECTORS)
     r.part[p] = (I32::Native)_mm256_cvtps_epi32((__m256)v.part[p]);
+#elif defined(__SSE2__) && !defined(FEWBITS_WIDE_VECTORS)
+    r.part[p] = (I32::Native)_mm_cvtps_epi32((__m128)v.part[p]);
+#elif defined(__aarch64__) && !defined(FEWBITS_WIDE_VECTORS)
+    r.part[p] = (I32::Native)vcvtnq_s32_f32((float32x4_t)v.part[p]);
 #else
     FEWBITS_UNROLL for (std::size_t i = 0; i < I32::kPartLanes; ++i) r.part[p][i] = static_cast<std::int32_t>(__builtin_rintf(v.part[p][i]));
 #endif
@@ -277,6 +281,26 @@ FEWBITS_INLINE U64 widen(U32 v) noexcept {
       r.part[p] = __builtin_convertvector(half_of<0>(from), U64::Native);
       r.part[p + 1] = __builtin_convertvector(half_of<kLow>(from), U64::Native);
     }
+  }
+  return r;
+}
+
+// The low halves of the lanes of two native vectors.
+template <class T>
+FEWBITS_INLINE auto low_halves(T first, T second) noexcept {
+  if constexpr (sizeof(T) == 16)
+    return __builtin_shufflevector(first, second, 0, 2, 4, 6);
+  else if constexpr (sizeof(T) == 32)
+    return __builtin_shufflevector(first, second, 0, 2, 4, 6, 8, 10, 12, 14);
+  else
+    return __builtin_shufflevector(first, second, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+}
+FEWBITS_INLINE U32 narrow(U64 low, U64 high) noexcept {
+  U32 r;
+  FEWBITS_UNROLL for (std::size_t p = 0; p < kParts; ++p) {
+    const auto first = (U32::Native)(2 * p < kParts ? low : high).part[2 * p % kParts];
+    const auto second = (U32::Native)(2 * p + 1 < kParts ? low : high).part[(2 * p + 1) % kParts];
+    r.part[p] = low_halves(first, second);
   }
   return r;
 }

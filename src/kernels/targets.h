@@ -10,6 +10,12 @@
 // The loops that are compiled once for each kind of machine. All targets compute the same bits.
 namespace fewbits::targets {
 
+// reference::quantize_uniform's figures of a range: two factors that bring it near 1, its lower end then, steps a unit, and
+// the last step.
+struct UniformSteps {
+  float first, second, low, slope, most;
+};
+
 // Raw pointers: what a target's file instantiates of the standard library would be of its machine, and the linker could
 // choose it for all (tests/kernels/targets_test.py).
 struct Kernels {
@@ -33,6 +39,28 @@ struct Kernels {
   void (*rotate)(std::uint64_t key, const float* x, float* y, std::size_t n, float factor);
   void (*scale)(float* x, std::size_t n, float factor);
   void (*scale_double)(double* x, std::size_t n, double factor);
+
+  void (*quantize_uniform)(std::uint64_t key, std::uint64_t first, const UniformSteps& steps, const float* x,
+                           std::size_t n, std::int32_t* symbols);
+  void (*accumulate_uniform)(double base, double slope, const std::int32_t* symbols, std::size_t n, double* sum);
+  void (*accumulate_points)(const double* points, const std::int32_t* symbols, std::size_t n, double* sum);
+  void (*accumulate_signed)(double step, const std::int32_t* symbols, std::size_t n, double* sum);
+
+  // Whole blocks, of 64 bytes each, of a plane of `width` bits that starts at bit `shift` of the symbols. Unpacking, the
+  // plane at bit 0 comes first: it writes symbols, and others add their bits.
+  void (*pack_blocks)(const std::int32_t* symbols, std::size_t blocks, unsigned width, unsigned shift, std::byte* bytes);
+  void (*unpack_blocks)(const std::byte* bytes, std::size_t blocks, unsigned width, unsigned shift,
+                        std::int32_t* symbols);
+
+  double (*sum_of_squares)(const float* x, std::size_t n);
+  double (*sum_of_magnitudes)(const float* x, std::size_t n);
+  double (*sum_of_products)(const float* x, const std::int32_t* symbols, std::size_t n, const double* points);
+  double (*sum_of_levels)(const float* x, const std::int32_t* symbols, std::size_t n);
+  void (*count_thresholds)(const float* x, std::size_t n, const float* thresholds, std::size_t size,
+                           std::int32_t* symbols);
+  void (*round_magnitudes)(std::uint64_t key, std::size_t bucket, const double* slopes, const float* x, std::size_t n,
+                           std::int32_t* symbols);
+  void (*round_to_steps)(double slope, std::int32_t most, const float* x, std::size_t n, std::int32_t* symbols);
 
   // kept = first + i, in order, for the values i whose word is at most limits[class − least]; none of the class INT16_MIN.
   // `most` is the largest limit. Their number; kept has room for n.

@@ -23,12 +23,13 @@ std::vector<std::int32_t> quantized(std::uint64_t key, std::uint64_t first, std:
 TEST(QuantizeUniform, SymbolsAreThoseOfTheFormat) {
   for (const std::uint32_t levels : {1u, 3u, 15u, 127u, 255u})
     for (const std::size_t n : {1, 2, 15, 16, 17, 31, 32, 33, 1000, 4095, 4096, 4097, 9000})
-      for (const double scale : {1.0, 1e-40, 1e-44, 1e37, 8e37}) {
+      for (const double scale : {1.0, 1e-40, 1e-44, 1e37, 6e37}) {
         std::vector<float> x = test::normal(n, n * 7 + levels, scale);
         if (n > 20) {
           x[3] = 0;
           x[4] = -x[5];
         }
+        ASSERT_TRUE(kernels::all_finite(x));
         const std::uint64_t key = stream_key({n, levels});
         const std::uint64_t first = 32 * (n % 5);
         const auto symbols = quantized(key, first, levels, x);
