@@ -10,6 +10,7 @@ JOBS ?= $(shell nproc)
 PREFIX ?= /usr/local
 OUT ?= out/demo
 INPUT ?= normal:2^18
+BENCH ?=
 
 .PHONY: help
 help: ## this list
@@ -38,6 +39,14 @@ frontier: build ## error against rate of all plans on INPUT (normal:2^18): figur
 	@mkdir -p out/frontier
 	build/release/fewbits measure --frontier --json $(INPUT) >out/frontier/frontier.json
 	.venv/bin/python python/fewbits/frontier.py out/frontier/frontier.json
+
+.PHONY: bench
+bench: setup ## speed beside memory's and other libraries': out/bench (BENCH=--quick, BENCH='--benchmark_filter=trellis', ...)
+	@tools/setup.sh bench
+	@tools/build.sh bench $(JOBS) fewbits_bench
+	@mkdir -p out/bench
+	build/bench/bench/fewbits_bench --json out/bench/bench.json $(BENCH)
+	.venv/bin/python python/fewbits/bench.py --numpy out/bench/bench.json
 
 .PHONY: test
 test: setup ## all tests: release, sanitizers, fuzzers, installed package

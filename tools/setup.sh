@@ -3,11 +3,13 @@
 # network, when all is there.
 #   tools/setup.sh          packages and .venv
 #   tools/setup.sh data     only the data sets of the demo and the tests
+#   tools/setup.sh bench    only what the benchmarks compare with
 # FEWBITS_SKIP_PACKAGES=1: the packages are there under other names; only .venv is made.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 data_packages=(dataset-fashion-mnist)
+bench_packages=(libbenchmark-dev libfftw3-dev libhtscodecs-dev)
 packages=(
   g++ make cmake ninja-build pkg-config
   python3 python3-venv
@@ -123,16 +125,24 @@ make_venv() {
   printf '%s\n' "$want" >.venv/stamp
 }
 
+install_part() {
+  packages=("$@")
+  require_debian
+  local missing
+  mapfile -t missing < <(missing_packages)
+  if ((${#missing[@]})); then
+    require_root "${missing[*]}"
+    refresh_lists
+    install_listed "${missing[@]}"
+  fi
+}
+
 case "${1:-all}" in
+  bench)
+    [[ "${FEWBITS_SKIP_PACKAGES:-0}" == 1 ]] || install_part "${bench_packages[@]}"
+    ;;
   data)
-    packages=("${data_packages[@]}")
-    require_debian
-    mapfile -t missing < <(missing_packages)
-    if ((${#missing[@]})); then
-      require_root "${missing[*]}"
-      refresh_lists
-      install_listed "${missing[@]}"
-    fi
+    install_part "${data_packages[@]}"
     dpkg-query -L "${data_packages[@]}" | grep '\.gz$' | grep -v /doc/
     ;;
   all)
@@ -142,5 +152,5 @@ case "${1:-all}" in
     fi
     make_venv
     ;;
-  *) fail "unknown part \"$1\": data, or nothing" ;;
+  *) fail "unknown part \"$1\": data, bench, or nothing" ;;
 esac
