@@ -215,7 +215,7 @@ class Dithered final : public Quantizer {
     Settings settings;
     settings.spread = settings.gain = 0;
     choose_level(workspace, own, of_all(measure(workspace, own.x, {own.classes, classes.range}), own), classes.range,
-                 context.bytes_before, settings);
+                 context.bytes_before, 0.5, settings);
     return settings.level;
   }
 
@@ -231,18 +231,21 @@ class Dithered final : public Quantizer {
     const auto room = workspace.take<std::int16_t>(n_);
     Classes classes;
     const std::size_t start = side.written().size();
+    const double wish = bits_ ? *bits_ * static_cast<double>(n_) / 8 : 0;   // bytes; 0: no rate is wished
     const auto fit = [&](ScaleDetail detail) {
       side.rewind(start);
       classes = scale_->fit(workspace, x, detail, room, side);
-      const std::size_t scales = side.written().size() - start;
-      return std::pair(choose(context, x, classes, context.bytes_before + scales), scales);
+      const auto scales = static_cast<double>(side.written().size() - start);
+      const bool crowded = detail == ScaleDetail::kFull && 16 * scales > wish;
+      const Choice choice = choose(context, x, classes, context.bytes_before + side.written().size() - start, crowded ? 0.125 : 0.5);
+      return std::pair(choice, scales);
     };
     auto [choice, scales] = fit(ScaleDetail::kFull);
-    // Scales that take a good part of the bytes may not be worth it.
-    if (bits_ && 8.0 * static_cast<double>(scales) > *bits_ * static_cast<double>(n_) / 16) {
+    // Scales that take a good part of the bytes may not be worth it, or leave no room.
+    if (bits_ && 16 * scales > wish) {
       const Choice full = choice;
       choice = fit(ScaleDetail::kTensors).first;
-      if (!(choice.error < full.error)) choice = fit(ScaleDetail::kFull).first;
+      if (scales <= 0.75 * wish && full.error <= choice.error) choice = fit(ScaleDetail::kFull).first;
     }
     const Settings& settings = choice.settings;
     if (settings.flat) classes = flat_classes(room);
@@ -687,10 +690,10 @@ class Dithered final : public Quantizer {
     return kind_.with_ends(quantized, kept, ClassCodes::noise(kind_, range.most, settings)) + dropped;
   }
 
-  // A small frame's size has a spread of its own, whatever its steps: few samples serve it as well.
+  // At a common step samples only choose the coder's shape and spread, for which few serve a small frame as well.
   std::size_t samples() const noexcept {
     if (n_ < 64) return n_ == 0 ? 0 : (63 / n_ + 1) * n_;
-    if (n_ <= kMaxSamples || !bits_) return std::min(n_, kMaxSamples);
+    if (n_ <= kMaxSamples || !common_level_ || !bits_) return std::min(n_, kMaxSamples);
     return static_cast<std::size_t>(std::clamp(*bits_ * static_cast<double>(n_) / 2, 1024.0, 1.0 * kMaxSamples));
   }
 
@@ -775,7 +778,9 @@ class Dithered final : public Quantizer {
     double error = 0;   // variance of all values' errors, where a rate or an error was wished
   };
 
-  Choice choose(const StageContext& context, std::span<const float> x, const Classes& classes, std::size_t bytes_before) const {
+  // `least`: the share of a wished rate that the symbols have at least, whatever the rest of the frame takes.
+  Choice choose(const StageContext& context, std::span<const float> x, const Classes& classes, std::size_t bytes_before,
+                double least) const {
     Workspace& workspace = *context.workspace;
     const Workspace::Scope scope(workspace);
     const ClassRange& range = classes.range;
@@ -795,7 +800,7 @@ class Dithered final : public Quantizer {
       settings.gain = 0;
       return fit_coder(workspace, own, range, settings, -kSpreadBias, 31 - kSpreadBias), Choice{settings};
     }
-    choose_level(workspace, own, energies, range, bytes_before, settings);
+    choose_level(workspace, own, energies, range, bytes_before, least, settings);
     const double error = error_of(energies, range, settings);
     if (!fitted_) return {settings, error};
 
@@ -811,7 +816,7 @@ class Dithered final : public Quantizer {
     flat.spread = flat.gain = std::clamp(nearest_log2(joined.relative, 2), -kMaxClass, kMaxClass);
     Pilot same = own;
     std::ranges::fill(same.classes, std::int16_t{0});
-    choose_level(workspace, same, joined, none, bytes_before + 2, flat);
+    choose_level(workspace, same, joined, none, bytes_before + 2, least, flat);
     const double without = nmse_ ? bits_of(workspace, same, none, flat) + 16 : error_of(joined, none, flat);
     return without < with_profile ? Choice{flat, error_of(joined, none, flat)} : Choice{settings, error};
   }
@@ -823,7 +828,7 @@ class Dithered final : public Quantizer {
   }
 
   void choose_level(Workspace& workspace, const Pilot& own, const Energies& energies, const ClassRange& range,
-                    std::size_t bytes_before, Settings& settings) const noexcept {
+                    std::size_t bytes_before, double least, Settings& settings) const noexcept {
     const int top = kLevelsPerClass * range.most;
     const int high = top + kLevelBias;
     const auto with = [&](int level) {
@@ -842,10 +847,10 @@ class Dithered final : public Quantizer {
       fit_shape(workspace, own, range, settings);
       return;
     }
-    // The header's bytes and the coder's state come out of the wish, but never more than half of it: tiny updates get larger
-    // frames instead.
+    // The header's bytes and the coder's state come out of the wish, but only so much of it: tiny updates get larger frames
+    // instead.
     const double wish = *bits_ * static_cast<double>(n_);
-    const double budget = std::max(wish - 8.0 * static_cast<double>(bytes_before + 3), wish / 2 + kStateBits);
+    const double budget = std::max(wish - 8.0 * static_cast<double>(bytes_before + 3), least * wish + kStateBits);
     settings.level = top - static_cast<int>(kLevelsPerOctave * *bits_);
     const auto fit_level = [&](const Pilot& samples) {   // bits fall as the level rises
       settings.level = 1 + highest_level(low - 1, high - 1, settings.level - 1, [&](int level) {
