@@ -72,6 +72,7 @@ class Lloyd final : public Quantizer {
   }
 
   bool each_alone() const noexcept override { return true; }
+  bool all_right(std::span<const std::byte> side) const noexcept override { return !side.empty() && read_scale(side) != 0; }
 
   double check_symbols(const StageContext&, std::span<const std::byte> side,
                        std::span<const std::int32_t> symbols) const override {

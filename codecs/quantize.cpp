@@ -65,6 +65,12 @@ class Quantize final : public Quantizer {
   }
 
   bool each_alone() const noexcept override { return block_ == n_; }
+  bool all_right(std::span<const std::byte> side) const noexcept override {
+    if (side.empty()) return false;
+    ByteReader reader(side);
+    const kernels::Range range = read_range(reader);
+    return range.min < range.max;
+  }
 
   double check_symbols(const StageContext&, std::span<const std::byte> side,
                        std::span<const std::int32_t> symbols) const override {

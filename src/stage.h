@@ -197,6 +197,8 @@ class Quantizer : public Stage {
   // A symbol's value depends on it and the side values alone, and `check_symbols` and `accumulate` can be asked of any run of
   // symbols: a frame can be added piece by piece, and need never be unpacked whole.
   virtual bool each_alone() const noexcept { return false; }
+  // Of such quantizers: with these side values, which have been checked, every symbol of the alphabet is right.
+  virtual bool all_right(std::span<const std::byte> /*side*/) const noexcept { return false; }
 
   // What frames stand for are integers times factors that all clients share. Then `accumulate` adds weight × the integers,
   // so that sums with whole weights are exact and do not depend on the order while they are below 2^53, and `scale_sums`
