@@ -17,6 +17,7 @@ packages=(
   libeigen3-dev libopenblas-pthread-dev libtbb-dev zlib1g-dev   # the harness
   libcli11-dev nlohmann-json3-dev libzip-dev                    # the program
   libgtest-dev libbenchmark-dev clang                           # tests
+  qemu-user g++-aarch64-linux-gnu libc6-dev-arm64-cross         # the kernels on NEON, emulated
   "${data_packages[@]}"
 )
 
