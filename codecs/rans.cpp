@@ -141,6 +141,19 @@ Tokens choose_tokens(Workspace& workspace, const Input& in, const Room& room, un
   return {in.alphabet, cut(way, frequent)};
 }
 
+// Whether whole rounds of lanes can be coded at once under one table.
+bool by_rounds(const Tokens& tokens, std::uint64_t alphabet, unsigned lanes) noexcept {
+  return lanes == kMaxRansLanes && alphabet <= Tokens::kDirect && tokens.count() <= kRansTableSymbols;
+}
+
+struct RoundBorders {
+  explicit RoundBorders(std::span<const std::uint16_t> borders) noexcept {
+    std::ranges::fill(all, static_cast<std::uint16_t>(kRansTotal));
+    std::ranges::copy(borders, all);
+  }
+  std::uint16_t all[kRansTableSymbols + 1];
+};
+
 class Encoding {
  public:
   Encoding(Workspace& workspace, const Input& input, const Room& room)
@@ -198,11 +211,28 @@ class Encoding {
   void count() {
     std::ranges::fill(total_, 0u);
     std::ranges::fill(counts_, 0u);
+    if (contexts_ == 1 && in_.alphabet <= kRansTableSymbols) return count_pairs();
     for (std::size_t i = 0; i < size(); ++i) {
       const std::size_t own = token(i);
       ++total_[own];
       if (contexts_ > 1) ++counts_[in_.contexts[i] * tokens_.count() + own];
     }
+  }
+
+  // Two symbols at a time, neighbours apart: increments of the same count wait for one another.
+  void count_pairs() {
+    constexpr std::size_t kApart = 4;
+    std::uint32_t pairs[kApart][256] = {};
+    std::size_t i = 0;
+    for (; i + 2 * kApart <= size(); i += 2 * kApart)
+      for (std::size_t k = 0; k < kApart; ++k) ++pairs[k][in_.symbol(i + 2 * k) | in_.symbol(i + 2 * k + 1) << 4];
+    for (; i < size(); ++i) ++total_[in_.symbol(i)];
+    for (const auto& own : pairs)
+      for (std::size_t pair = 0; pair < 256; ++pair) {
+        if (own[pair] == 0) continue;
+        total_[pair & 15] += own[pair];
+        total_[pair >> 4] += own[pair];
+      }
   }
 
   // The shortest way; `bits` is its length.
@@ -310,7 +340,12 @@ class Encoding {
   }
 
   void put_by_table(unsigned way, RansWriter& writer) {
-    for (std::size_t i = size(); i-- > 0;) put_symbol(i, interval(i, way), writer);
+    std::size_t left = size();
+    if (contexts(way) == 1 && by_rounds(tokens_, in_.alphabet, lanes_)) {
+      for (; left % lanes_ != 0; --left) put_symbol(left - 1, interval(left - 1, way), writer);
+      left = writer.put_table(RoundBorders(borders(0, way)).all, in_.symbols.first(left));
+    }
+    while (left-- > 0) put_symbol(left, interval(left, way), writer);
     const Workspace::Scope scope(workspace_);
     const auto log = workspace_.take<std::uint32_t>(room_.log);
     std::size_t logged = 0;
@@ -425,7 +460,11 @@ class Decoding {
     const auto first = workspace_.take<std::uint16_t>(contexts_ * parts);
     std::ranges::fill(claimed, 0u);
     std::ranges::fill(occurring, 0u);
-    for (std::size_t i = 0; i < symbols_.size(); ++i) occurring[context(i) * count] = 1;   // for now: whether any does
+    occurring[0] = 1;   // for now: whether any symbol of a context does
+    if (contexts_ > 1) {
+      occurring[0] = 0;
+      for (std::size_t i = 0; i < symbols_.size(); ++i) occurring[context(i) * count] = 1;
+    }
 
     std::uint32_t memory[FollowingModel::words_for(count_table::kWidths)];
     FollowingModel widths{memory};
@@ -446,8 +485,14 @@ class Decoding {
       }
     }
 
+    std::size_t read = 0;
+    if (contexts_ == 1 && by_rounds(tokens, model_.size, lanes_)) {
+      std::uint32_t counts[kRansTableSymbols] = {};
+      read = reader.take_table(RoundBorders(borders).all, symbols_, counts);
+      std::copy_n(counts, count, occurring.begin());
+    }
     bool found = false;
-    for (std::size_t i = 0; i < symbols_.size() && reader.good(); ++i) {
+    for (std::size_t i = read; i < symbols_.size() && reader.good(); ++i) {
       const std::size_t c = context(i);
       const auto lane = static_cast<unsigned>(i & (lanes_ - 1));
       const std::uint32_t slot = reader.slot(lane);

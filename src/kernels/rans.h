@@ -7,6 +7,7 @@
 #include <span>
 
 #include "kernels/check.h"
+#include "kernels/targets.h"
 
 // Range asymmetric numeral systems (Duda 2013, arXiv 1311.2540) with interleaved states: 32-bit states in [2^16, 2^32),
 // probabilities of 15 bits, 16-bit words. docs/frame-format.md specifies the bytes.
@@ -16,6 +17,7 @@ inline constexpr unsigned kRansBits = 15;
 inline constexpr std::uint32_t kRansTotal = 1u << kRansBits;
 inline constexpr std::uint32_t kRansLow = 1u << 16;   // the least state, and every lane's first
 inline constexpr std::size_t kMaxRansLanes = 32;
+inline constexpr std::size_t kRansTableSymbols = 16;   // that whole rounds of lanes are coded with at once
 
 // Where a symbol's interval begins among kRansTotal, and how long it is (at least 1).
 struct RansInterval {
@@ -51,6 +53,14 @@ class RansWriter {
       state >>= 16;
     }
     state = (state / symbol.frequency << kRansBits) + state % symbol.frequency + symbol.start;
+  }
+
+  // With kMaxRansLanes lanes, symbols of a table of kRansTableSymbols, symbol i in lane i mod kMaxRansLanes, from the last on,
+  // n a multiple of the lanes. How many are left for `put`.
+  std::size_t put_table(std::span<const std::uint16_t, kRansTableSymbols + 1> borders,
+                        std::span<const std::int32_t> symbols) noexcept {
+    FEWBITS_DCHECK(lanes_ == kMaxRansLanes && symbols.size() % kMaxRansLanes == 0);
+    return targets::chosen().rans_put(borders.data(), symbols.data(), symbols.size(), states_, begin_, &next_);
   }
 
   // `count` ≤ 15 bits that are equally likely.
@@ -134,6 +144,19 @@ class RansReader {
       failed_ = true;
     }
     state = state << 16 | word;
+  }
+
+  // Undoes put_table: how many symbols, from the first on, were read and counted. The others are left for `advance`.
+  std::size_t take_table(std::span<const std::uint16_t, kRansTableSymbols + 1> borders, std::span<std::int32_t> symbols,
+                         std::span<std::uint32_t, kRansTableSymbols> counts) noexcept {
+    FEWBITS_DCHECK(lanes_ == kMaxRansLanes);
+    if (failed_) return 0;
+    const auto* const all = reinterpret_cast<const std::uint8_t*>(bytes_.data());
+    const std::uint8_t* next = all + position_;
+    const std::size_t read = targets::chosen().rans_take(borders.data(), symbols.data(), symbols.size(), states_, &next,
+                                                         all + bytes_.size(), counts.data());
+    position_ = static_cast<std::size_t>(next - all);
+    return read;
   }
 
   std::uint32_t bits(unsigned lane, unsigned count) noexcept {

@@ -80,6 +80,15 @@ struct Kernels {
   void (*low_rank_transposed)(const float* matrix, std::size_t rows, std::size_t columns, std::size_t rank, double factor,
                               const double* left, float* right);
 
+  // Symbols below 16 of a range coder with 32 lanes, symbol i in lane i mod 32, with borders[s] … borders[s + 1] the interval
+  // of symbol s. Both do whole rounds of lanes while there is room to work in, or words, and leave the others to the caller:
+  // rans_put goes from the last symbol, n a multiple of 32, and returns how many are left; rans_take goes from the first,
+  // adds to the 16 counts and returns how many it has read.
+  std::size_t (*rans_put)(const std::uint16_t* borders, const std::int32_t* symbols, std::size_t n, std::uint32_t* states,
+                          const std::uint16_t* room, std::uint16_t** end);
+  std::size_t (*rans_take)(const std::uint16_t* borders, std::int32_t* symbols, std::size_t n, std::uint32_t* states,
+                           const std::uint8_t** from, const std::uint8_t* end, std::uint32_t* counts);
+
   // Of kernels/trellis.h.
   void (*trellis_search)(unsigned states, unsigned streams, const std::int64_t* places, const std::uint16_t* weights,
                          std::size_t n, std::uint8_t* scratch, std::int32_t* points);
