@@ -246,7 +246,7 @@ class Encoding {
       if (length < bits) bits = length, best = way;
     };
     if (contexts_ > 1) consider(cut_ | kTable | kContexts, table_bits(cut_ | kTable | kContexts));
-    if (adaptive_allowed(size(), tokens_.count())) {
+    if (adaptive_allowed(size(), tokens_.count()) && (contexts_ > 1 || may_change())) {
       const unsigned way = likely_adaptive();
       if (size() <= 4 * trial() || follows_better(way, best)) {
         consider(way, adaptive_bits(way, 0, size()));
@@ -256,6 +256,34 @@ class Encoding {
     }
     bits += always;
     return best;
+  }
+
+  // Whether the distribution seems to change on the way, so that adaptive models, which take long to try, may save 1/256.
+  // Looked at where the table is fast: blocks of some pieces, each coded by its own counts, take less than the table by what
+  // counts of so few symbols take from their entropy, (T − 1)/2·log2 e bits a block, and by what the changes are worth.
+  bool may_change() const {
+    if (!by_rounds(tokens_, in_.alphabet, lanes_for(size(), 0))) return true;
+    constexpr std::size_t kPieces = 8, kBlocks = 8, kBlock = 512;
+    std::uint32_t pieces[kRansTableSymbols] = {};
+    std::uint64_t own_bits = 0;
+    for (std::size_t piece = 0; piece < kPieces; ++piece)
+      for (std::size_t block = 0; block < kBlocks; ++block) {
+        std::uint32_t counts[kRansTableSymbols] = {};
+        const std::size_t first = (size() - kBlocks * kBlock) / (kPieces - 1) * piece + block * kBlock;
+        for (std::size_t i = first; i < first + kBlock; ++i) ++counts[in_.symbol(i)];
+        for (std::size_t k = 0; k < kRansTableSymbols; ++k) pieces[k] += counts[k];
+        own_bits += entropy_bits(counts, kBlock);
+      }
+    std::uint64_t occurring = 0;
+    std::uint64_t table = 0;   // in 2^-16 bits
+    for (std::size_t k = 0; k < kRansTableSymbols; ++k) {
+      if (pieces[k] == 0) continue;
+      ++occurring;
+      table += pieces[k] * ((std::uint64_t{kRansBits} << 16) -
+                            log2_fixed(static_cast<std::uint64_t>(total_borders_[k + 1] - total_borders_[k])));
+    }
+    const std::uint64_t bits = table >> 16;
+    return own_bits + kPieces * kBlocks * (occurring - 1) * 47'274 / 65'536 < bits - bits / 256;
   }
 
   // Options of the adaptive model that suit the first symbols.
@@ -559,8 +587,7 @@ class Rans final : public Coder {
       if (!reader.ok()) in.malformed("not a range coder's stream of these symbols");
       return;
     }
-    std::ranges::fill(symbols, 0);
-    if (nothing_to_say(symbols.size(), model.size)) return;
+    if (nothing_to_say(symbols.size(), model.size)) return std::ranges::fill(symbols, 0), void();
     if (const unsigned way = in.u8(); way != kPacked) return Decoding(*context.workspace, in, model, symbols).read(way);
     const unsigned bits = symbol_bits(model.size);
     if (!kernels::unpack(in.bytes(kernels::packed_bytes(symbols.size(), bits)), bits, symbols))

@@ -376,7 +376,7 @@ FEWBITS_INLINE void compress(U32 v, std::uint32_t mask, std::uint32_t* out) noex
   _mm512_storeu_si512(out, _mm512_maskz_compress_epi32(static_cast<__mmask16>(mask), (__m512i)v.part[0]));
 #elif defined(__AVX2__) && !defined(FEWBITS_WIDE_VECTORS)
   const auto put = [](U32::Native part, std::uint32_t own, std::uint32_t* to) {
-    const __m256i lanes = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(static_cast<long long>(kCompress.lanes[own])));
+    const __m256i lanes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(&kCompress.lanes[own])));
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_permutevar8x32_epi32((__m256i)part, lanes));
   };
   put(v.part[0], mask & 0xFF, out);
