@@ -2,6 +2,7 @@
 
 #include <bit>
 #include <cmath>
+#include <cstring>
 
 #include "kernels/kernels.h"
 
@@ -14,6 +15,12 @@ struct Binary32 {
   static constexpr const char* kRange = "3.4e38";
   static std::uint32_t encode(float value) noexcept { return std::bit_cast<std::uint32_t>(value); }
   static float decode(std::uint32_t bits) noexcept { return std::bit_cast<float>(bits); }
+  static constexpr std::uint32_t kMagnitude = 0x7FFF'FFFFu;
+  static constexpr auto kAccumulate = kernels::accumulate_floats;
+  static bool encode(std::span<const float> x, std::span<std::int32_t> symbols) noexcept {
+    if (!x.empty()) std::memcpy(symbols.data(), x.data(), x.size_bytes());
+    return kernels::all_finite(x);
+  }
 };
 
 // Rounding to nearest is not unbiased, and below the smallest normal number has no relative bound. A value at most doubles.
@@ -23,6 +30,11 @@ struct Binary16 {
   static constexpr const char* kRange = "65504";
   static std::uint32_t encode(float value) noexcept { return kernels::to_half(value); }
   static float decode(std::uint32_t bits) noexcept { return kernels::from_half(static_cast<std::uint16_t>(bits)); }
+  static constexpr std::uint32_t kMagnitude = 0x7FFFu;
+  static constexpr auto kAccumulate = kernels::accumulate_halves;
+  static bool encode(std::span<const float> x, std::span<std::int32_t> symbols) noexcept {
+    return kernels::to_halves(x, symbols);
+  }
 };
 
 struct BFloat16 {
@@ -31,6 +43,11 @@ struct BFloat16 {
   static constexpr const char* kRange = "3.39e38";
   static std::uint32_t encode(float value) noexcept { return kernels::to_bfloat(value); }
   static float decode(std::uint32_t bits) noexcept { return kernels::from_bfloat(static_cast<std::uint16_t>(bits)); }
+  static constexpr std::uint32_t kMagnitude = 0x7FFFu;
+  static constexpr auto kAccumulate = kernels::accumulate_bfloats;
+  static bool encode(std::span<const float> x, std::span<std::int32_t> symbols) noexcept {
+    return kernels::to_bfloats(x, symbols);
+  }
 };
 
 // Values as they are, in a format of fewer bits; a symbol is the pattern of one value.
@@ -42,33 +59,26 @@ class FloatFormat final : public Quantizer {
 
   void quantize(const StageContext&, std::span<const float> x, std::span<std::int32_t> symbols,
                 ByteWriter&) const override {
-    for (std::size_t i = 0; i < x.size(); ++i) {
-      const std::uint32_t bits = Format::encode(x[i]);
-      if (!std::isfinite(Format::decode(bits)))
-        throw Error(Errc::kBadArgument, "value " + std::to_string(x[i]) + " is over the format's largest, " +
+    if (Format::encode(x, symbols)) return;
+    for (const float value : x)
+      if (!std::isfinite(Format::decode(Format::encode(value))))
+        throw Error(Errc::kBadArgument, "value " + std::to_string(value) + " is over the format's largest, " +
                                             Format::kRange);
-      symbols[i] = static_cast<std::int32_t>(bits);
-    }
   }
 
   bool each_alone() const noexcept override { return true; }
 
   double check_symbols(const StageContext&, std::span<const std::byte>,
                        std::span<const std::int32_t> symbols) const override {
-    float most = 0;
-    for (const std::int32_t symbol : symbols) {
-      const float magnitude = std::abs(Format::decode(static_cast<std::uint32_t>(symbol)));
-      // The negated comparison is true for NaN as well, and NaN then stays.
-      if (!(magnitude <= most)) most = magnitude;
-      if (!std::isfinite(most)) throw Error(Errc::kMalformed, "a value is NaN or infinite");
-    }
+    // Patterns of magnitudes are ordered as the magnitudes, NaN last.
+    const float most = Format::decode(kernels::largest_pattern(symbols, Format::kMagnitude));
+    if (!std::isfinite(most)) throw Error(Errc::kMalformed, "a value is NaN or infinite");
     return most;
   }
 
   void accumulate(const StageContext&, std::span<const std::byte>, std::span<const std::int32_t> symbols, double weight,
                   std::span<double> sum) const noexcept override {
-    for (std::size_t i = 0; i < symbols.size(); ++i)
-      sum[i] += weight * static_cast<double>(Format::decode(static_cast<std::uint32_t>(symbols[i])));
+    Format::kAccumulate(weight, symbols, sum);
   }
 };
 

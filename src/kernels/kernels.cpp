@@ -83,6 +83,30 @@ float from_half(std::uint16_t bits) noexcept { return reference::from_half(bits)
 std::uint16_t to_bfloat(float value) noexcept { return reference::to_bfloat(value); }
 float from_bfloat(std::uint16_t bits) noexcept { return reference::from_bfloat(bits); }
 
+bool to_halves(std::span<const float> x, std::span<std::int32_t> symbols) noexcept {
+  return targets::chosen().to_halves(x.data(), x.size(), symbols.data());
+}
+
+bool to_bfloats(std::span<const float> x, std::span<std::int32_t> symbols) noexcept {
+  return targets::chosen().to_bfloats(x.data(), x.size(), symbols.data());
+}
+
+void accumulate_halves(double weight, std::span<const std::int32_t> symbols, std::span<double> sum) noexcept {
+  targets::chosen().accumulate_halves(weight, symbols.data(), symbols.size(), sum.data());
+}
+
+void accumulate_bfloats(double weight, std::span<const std::int32_t> symbols, std::span<double> sum) noexcept {
+  targets::chosen().accumulate_bfloats(weight, symbols.data(), symbols.size(), sum.data());
+}
+
+void accumulate_floats(double weight, std::span<const std::int32_t> symbols, std::span<double> sum) noexcept {
+  targets::chosen().accumulate_floats(weight, symbols.data(), symbols.size(), sum.data());
+}
+
+std::uint32_t largest_pattern(std::span<const std::int32_t> symbols, std::uint32_t mask) noexcept {
+  return targets::chosen().largest_pattern(symbols.data(), symbols.size(), mask);
+}
+
 double sum_of_squares(std::span<const float> x) noexcept { return targets::chosen().sum_of_squares(x.data(), x.size()); }
 double sum_of_magnitudes(std::span<const float> x) noexcept { return targets::chosen().sum_of_magnitudes(x.data(), x.size()); }
 

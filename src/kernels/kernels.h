@@ -61,6 +61,18 @@ float from_half(std::uint16_t bits) noexcept;
 std::uint16_t to_bfloat(float value) noexcept;
 float from_bfloat(std::uint16_t bits) noexcept;
 
+// The same of whole arrays, one pattern a symbol; false where one came out infinite or NaN.
+bool to_halves(std::span<const float> x, std::span<std::int32_t> symbols) noexcept;
+bool to_bfloats(std::span<const float> x, std::span<std::int32_t> symbols) noexcept;
+
+// sum[i] += weight × the value of pattern symbols[i]; the last of binary32.
+void accumulate_halves(double weight, std::span<const std::int32_t> symbols, std::span<double> sum) noexcept;
+void accumulate_bfloats(double weight, std::span<const std::int32_t> symbols, std::span<double> sum) noexcept;
+void accumulate_floats(double weight, std::span<const std::int32_t> symbols, std::span<double> sum) noexcept;
+
+// The largest of the symbols' bits under `mask`, as unsigned numbers; 0 of none.
+std::uint32_t largest_pattern(std::span<const std::int32_t> symbols, std::uint32_t mask) noexcept;
+
 // Σ x_i², Σ |x_i|, Σ x_i·points[symbols[i]] in float64, in an order that reference.h fixes.
 double sum_of_squares(std::span<const float> x) noexcept;
 double sum_of_magnitudes(std::span<const float> x) noexcept;

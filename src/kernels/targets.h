@@ -62,6 +62,14 @@ struct Kernels {
                            std::int32_t* symbols);
   void (*round_to_steps)(double slope, std::int32_t most, const float* x, std::size_t n, std::int32_t* symbols);
 
+  // Whole arrays of half floats and bfloats (reference::to_half …): false where one is not finite. sum += weight × values.
+  bool (*to_halves)(const float* x, std::size_t n, std::int32_t* symbols);
+  bool (*to_bfloats)(const float* x, std::size_t n, std::int32_t* symbols);
+  void (*accumulate_halves)(double weight, const std::int32_t* symbols, std::size_t n, double* sum);
+  void (*accumulate_bfloats)(double weight, const std::int32_t* symbols, std::size_t n, double* sum);
+  void (*accumulate_floats)(double weight, const std::int32_t* symbols, std::size_t n, double* sum);
+  std::uint32_t (*largest_pattern)(const std::int32_t* symbols, std::size_t n, std::uint32_t mask);
+
   // kept = first + i, in order, for the values i whose word is at most limits[class − least]; none of the class INT16_MIN.
   // `most` is the largest limit. Their number; kept has room for n.
   std::size_t (*keep)(const std::uint32_t* words, const std::int16_t* classes, const std::uint32_t* limits, int least,

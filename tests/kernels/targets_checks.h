@@ -92,6 +92,7 @@ class Checker {
         offset_ = offset++ % 5;
         x_ = values(n, input, offset);
         scans();
+        formats();
         if (input != Input::kHuge) quantizers();
       }
       packing();
@@ -152,6 +153,54 @@ class Checker {
             [&](std::span<float> p) { reference::scale(p, 0.7f); });
     compare("scale_double", z, [&](double* p) { kernels_.scale_double(p, n_, 0.7); },
             [&](std::span<double> p) { reference::scale(p, 0.7); });
+  }
+
+  // Patterns of every kind; with them, not finite ones.
+  void formats() {
+    const std::vector<std::int32_t> blank(n_, 9);
+    const std::vector<std::int32_t> patterns = symbols_below(n_, std::uint64_t{1} << 32, 6);
+    std::vector<float> wild(n_);
+    if (n_ != 0) std::memcpy(wild.data(), patterns.data(), 4 * n_);
+    // Magnitudes near those of halves, whose rounding is the hard one.
+    std::vector<float> near(x_);
+    for (std::size_t i = 0; i < n_; ++i) near[i] *= std::bit_cast<float>(static_cast<std::uint32_t>(100 + i % 44) << 23);
+    const auto check = [&](const char* what, auto to, auto from, auto encode, auto accumulate, std::int32_t mask) {
+      for (const std::vector<float>& x : {x_, wild, near}) {
+        bool finite = true;
+        bool got = true;
+        compare(what, blank, [&](std::int32_t* p) { got = encode(x.data(), n_, p); },
+                [&](std::span<std::int32_t> p) {
+                  for (std::size_t i = 0; i < n_; ++i) {
+                    p[i] = static_cast<std::int32_t>(to(x[i]));
+                    finite = finite && std::isfinite(from(to(x[i])));
+                  }
+                });
+        expect(got == finite, what);
+      }
+      std::vector<std::int32_t> symbols(patterns);
+      for (std::int32_t& symbol : symbols) {
+        symbol &= mask;
+        if (!std::isfinite(from(to(0.0f)) + from(static_cast<decltype(to(0.0f))>(symbol)))) symbol = 1;
+      }
+      compare(what, doubles(n_, 8), [&](double* p) { accumulate(0.3, symbols.data(), n_, p); },
+              [&](std::span<double> p) {
+                for (std::size_t i = 0; i < n_; ++i)
+                  p[i] += 0.3 * static_cast<double>(from(static_cast<decltype(to(0.0f))>(symbols[i])));
+              });
+    };
+    check("halves", reference::to_half, reference::from_half, kernels_.to_halves, kernels_.accumulate_halves, 0xFFFF);
+    check("bfloats", reference::to_bfloat, reference::from_bfloat, kernels_.to_bfloats, kernels_.accumulate_bfloats,
+          0xFFFF);
+    const auto bits = [](float value) { return std::bit_cast<std::uint32_t>(value); };
+    const auto value = [](std::uint32_t pattern) { return std::bit_cast<float>(pattern); };
+    const auto copy = [&](const float* x, std::size_t n, std::int32_t* p) {
+      if (n != 0) std::memcpy(p, x, 4 * n);
+      return kernels_.all_finite(x, n);
+    };
+    check("floats", bits, value, copy, kernels_.accumulate_floats, -1);
+    std::uint32_t most = 0;
+    for (const std::int32_t symbol : patterns) most = std::max(most, static_cast<std::uint32_t>(symbol) & 0x7FFFu);
+    expect(kernels_.largest_pattern(patterns.data(), n_, 0x7FFFu) == most, "largest_pattern");
   }
 
   void quantizers() {
