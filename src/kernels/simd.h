@@ -79,15 +79,32 @@ using U64 = Vec<std::uint64_t>;
 using I16 = Vec<std::int16_t>;
 using U8 = Vec<std::uint8_t>;
 
+// Signed lanes wrap around as unsigned ones do.
+template <class T>
+struct Wrapping { using type = T; };
+template <> struct Wrapping<std::int16_t> { using type = std::uint16_t; };
+template <> struct Wrapping<std::int32_t> { using type = std::uint32_t; };
+template <> struct Wrapping<std::int64_t> { using type = std::uint64_t; };
+
+#define FEWBITS_BINARY(op)                                                                          \
+  template <class T>                                                                                \
+  FEWBITS_INLINE Vec<T> operator op(Vec<T> a, Vec<T> b) noexcept {                                  \
+    using Lanes = typename Vec<typename Wrapping<T>::type>::Native;                                 \
+    FEWBITS_UNROLL for (std::size_t p = 0; p < kParts; ++p)                                         \
+      a.part[p] = (typename Vec<T>::Native)((Lanes)a.part[p] op (Lanes)b.part[p]);                  \
+    return a;                                                                                       \
+  }
+FEWBITS_BINARY(+)
+FEWBITS_BINARY(-)
+FEWBITS_BINARY(*)
+#undef FEWBITS_BINARY
+
 #define FEWBITS_BINARY(op)                                                                     \
   template <class T>                                                                           \
   FEWBITS_INLINE Vec<T> operator op(Vec<T> a, Vec<T> b) noexcept {                             \
     FEWBITS_UNROLL for (std::size_t p = 0; p < kParts; ++p) a.part[p] = a.part[p] op b.part[p]; \
     return a;                                                                                  \
   }
-FEWBITS_BINARY(+)
-FEWBITS_BINARY(-)
-FEWBITS_BINARY(*)
 FEWBITS_BINARY(&)
 FEWBITS_BINARY(|)
 FEWBITS_BINARY(^)
