@@ -51,7 +51,6 @@ constexpr int kMaxLevelCode = 8189;       // the two above say something else
 constexpr int kZeroCode = 8191;           // all values are zero
 constexpr int kFlatCode = 8190;           // the update does not fit the profile: as with scale=flat, whose settings follow
 constexpr int kSpreadBias = 16;           // of the five bits of a common step's spread
-constexpr std::int32_t kDropped = INT32_MIN;   // symbol of a value that was not kept
 constexpr double kFarthest = 0x1p30;      // steps
 constexpr double kFinest = 0x1p28;        // the same, where the step is chosen
 constexpr double kStateBits = 27;         // of a lane of the coder, about

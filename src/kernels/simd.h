@@ -351,7 +351,7 @@ FEWBITS_INLINE std::uint32_t bits(I16 mask) noexcept {
   std::int16_t lanes[32];
   mask.store(lanes);
   std::uint32_t all = 0;
-  for (unsigned i = 0; i < 32; ++i) all |= (lanes[i] & 1u) << i;
+  for (unsigned i = 0; i < 32; ++i) all |= static_cast<std::uint32_t>(lanes[i] & 1) << i;
   return all;
 #endif
 }
