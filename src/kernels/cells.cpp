@@ -81,19 +81,16 @@ struct Shape {
   }
 };
 
-template <int... kShape>
-const Shape& shape_of(int shape, std::integer_sequence<int, kShape...>) noexcept {
-  const Shape* found = nullptr;
-  const auto pick = [&]<int kOne>(std::integral_constant<int, kOne>) {
-    if (shape != kOne) return;
-    static const Shape made(kOne);
-    found = &made;
-  };
-  (pick(std::integral_constant<int, kShape>{}), ...);
-  return *found;
+template <int kShape>
+const Shape& made() noexcept {
+  static const Shape shape(kShape);
+  return shape;
 }
 
-const Shape& shape_of(int shape) noexcept { return shape_of(shape, std::make_integer_sequence<int, kShapes>{}); }
+const Shape& shape_of(int shape) noexcept {
+  static constexpr const Shape& (*kMade[kShapes])() noexcept = {made<0>, made<1>, made<2>, made<3>, made<4>, made<5>, made<6>};
+  return kMade[shape]();
+}
 
 }  // namespace
 

@@ -97,14 +97,6 @@ template <> struct Wrapping<std::int64_t> { using type = std::uint64_t; };
 FEWBITS_BINARY(+)
 FEWBITS_BINARY(-)
 FEWBITS_BINARY(*)
-#undef FEWBITS_BINARY
-
-#define FEWBITS_BINARY(op)                                                                     \
-  template <class T>                                                                           \
-  FEWBITS_INLINE Vec<T> operator op(Vec<T> a, Vec<T> b) noexcept {                             \
-    FEWBITS_UNROLL for (std::size_t p = 0; p < kParts; ++p) a.part[p] = a.part[p] op b.part[p]; \
-    return a;                                                                                  \
-  }
 FEWBITS_BINARY(&)
 FEWBITS_BINARY(|)
 FEWBITS_BINARY(^)
