@@ -187,7 +187,8 @@ class Dithered final : public Quantizer {
   std::size_t max_symbol_bits() const noexcept override { return n_ * CellModel::kMaxBits; }
 
   std::size_t workspace_bytes() const noexcept override {
-    return Workspace::bytes_for<std::int16_t>(n_) + scale_->workspace_bytes() +
+    return 2 * Workspace::bytes_for<std::int16_t>(n_) + Workspace::bytes_for<std::byte>(scale_->max_side_bytes()) +
+           scale_->workspace_bytes() +
            2 * ClassCodes::workspace_bytes(2 * kMaxClass + 1) + Workspace::bytes_for<std::uint32_t>(n_) * 2 +
            Workspace::bytes_for<std::uint32_t>(2 * kMaxClass + 1) + Workspace::bytes_for<double>(n_) +
            Workspace::bytes_for<std::int64_t>(n_) + Workspace::bytes_for<std::uint16_t>(n_) +
@@ -228,26 +229,31 @@ class Dithered final : public Quantizer {
                                 ByteWriter& side) const override {
     Workspace& workspace = *context.workspace;
     const auto room = workspace.take<std::int16_t>(n_);
-    Classes classes;
     const std::size_t start = side.written().size();
     const double wish = bits_ ? *bits_ * static_cast<double>(n_) / 8 : 0;   // bytes; 0: no rate is wished
-    const auto fit = [&](ScaleDetail detail) {
-      side.rewind(start);
-      classes = scale_->fit(workspace, x, detail, room, side);
-      const auto scales = static_cast<double>(side.written().size() - start);
-      const bool crowded = detail == ScaleDetail::kFull && 16 * scales > wish;
-      const Choice choice = choose(context, x, classes, context.bytes_before + side.written().size() - start, crowded ? 0.125 : 0.5);
-      return std::pair(choice, scales);
+    const auto fit = [&](ScaleDetail detail, std::span<std::int16_t> own_room) {
+      const Classes classes = scale_->fit(workspace, x, detail, own_room, side);
+      const std::size_t scales = side.written().size() - start;
+      const bool crowded = detail == ScaleDetail::kFull && 16 * static_cast<double>(scales) > wish;
+      return Fit{classes, choose(context, x, classes, context.bytes_before + scales, crowded ? 0.125 : 0.5)};
     };
-    auto [choice, scales] = fit(ScaleDetail::kFull);
+    Fit best = fit(ScaleDetail::kFull, room);
     // Scales that take a good part of the bytes may not be worth it, or leave no room.
-    if (bits_ && 16 * scales > wish) {
-      const Choice full = choice;
-      choice = fit(ScaleDetail::kTensors).first;
-      if (scales <= 0.75 * wish && full.error <= choice.error) choice = fit(ScaleDetail::kFull).first;
+    const auto full = side.written().subspan(start);
+    if (const auto scales = static_cast<double>(full.size()); bits_ && 16 * scales > wish) {
+      const auto kept = workspace.take<std::byte>(full.size());
+      std::ranges::copy(full, kept.begin());
+      side.rewind(start);
+      const Fit coarse = fit(ScaleDetail::kTensors, workspace.take<std::int16_t>(n_));
+      if (scales <= 0.75 * wish && best.choice.error <= coarse.choice.error) {
+        side.rewind(start);
+        side.bytes(kept);
+      } else {
+        best = coarse;
+      }
     }
-    const Settings& settings = choice.settings;
-    if (settings.flat) classes = flat_classes(room);
+    const Settings& settings = best.choice.settings;
+    const Classes classes = settings.flat ? flat_classes(room) : best.classes;
     write(settings, classes.range, side);
     const Opened& opened = open(context, settings, classes);
     search(workspace, opened, x, symbols);
@@ -775,6 +781,12 @@ class Dithered final : public Quantizer {
   struct Choice {
     Settings settings;
     double error = 0;   // variance of all values' errors, where a rate or an error was wished
+  };
+
+  // The classes that a scale model has given, and what they are good for.
+  struct Fit {
+    Classes classes;
+    Choice choice;
   };
 
   // `least`: the share of a wished rate that the symbols have at least, whatever the rest of the frame takes.
