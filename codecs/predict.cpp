@@ -76,11 +76,7 @@ class Predict final : public Transform {
         rank = 0;
       }
       side.varint(rank);
-      for (const float value : found.values.first(rank * (part.rows + part.columns))) {
-        const std::uint16_t bits = kernels::to_bfloat(value);
-        side.u8(static_cast<std::uint8_t>(bits & 0xFF));
-        side.u8(static_cast<std::uint8_t>(bits >> 8));
-      }
+      for (const float value : found.values.first(rank * (part.rows + part.columns))) side.u16(kernels::to_bfloat(value));
     }
   }
 
@@ -132,10 +128,7 @@ class Predict final : public Transform {
   }
 
  private:
-  static float read_factor(ByteReader& in) {
-    const auto low = static_cast<std::uint16_t>(in.u8());
-    return kernels::from_bfloat(static_cast<std::uint16_t>(low | static_cast<unsigned>(in.u8()) << 8));
-  }
+  static float read_factor(ByteReader& in) { return kernels::from_bfloat(in.u16()); }
 
   static double largest_factor(ByteReader& in, std::size_t count) {
     double most = 0;

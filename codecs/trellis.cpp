@@ -464,9 +464,7 @@ class Dithered final : public Quantizer {
 
   void write(const Settings& settings, const ClassRange& range, ByteWriter& side) const {
     const auto pair = [&](int shape, int code) {
-      const unsigned both = static_cast<unsigned>(shape) << 13 | static_cast<unsigned>(code);
-      side.u8(static_cast<std::uint8_t>(both));
-      side.u8(static_cast<std::uint8_t>(both >> 8));
+      side.u16(static_cast<std::uint16_t>(static_cast<unsigned>(shape) << 13 | static_cast<unsigned>(code)));
     };
     if (step_ || (common_level_ && !settings.flat)) {
       const int five = step_ ? (settings.zero ? 31 : 0) : settings.zero ? 31 : settings.spread + kSpreadBias;
@@ -497,8 +495,7 @@ class Dithered final : public Quantizer {
       return true;
     }
     const auto pair = [&] {
-      const unsigned low = side.u8();
-      const unsigned both = low | static_cast<unsigned>(side.u8()) << 8;
+      const unsigned both = side.u16();
       settings.shape = static_cast<int>(both >> 13);
       settings.level = static_cast<int>(both & 8191);
     };

@@ -27,6 +27,7 @@ class ByteWriter {
   explicit ByteWriter(std::vector<std::byte>& out) noexcept : out_(out) {}
 
   void u8(std::uint8_t value) { out_.push_back(std::byte{value}); }
+  void u16(std::uint16_t value) { raw(&value, sizeof value); }
   void u32(std::uint32_t value) { raw(&value, sizeof value); }
   void u64(std::uint64_t value) { raw(&value, sizeof value); }
   void f32(float value) { raw(&value, sizeof value); }
@@ -64,6 +65,7 @@ class ByteReader {
   explicit ByteReader(std::span<const std::byte> data, std::size_t offset = 0) noexcept : data_(data), base_(offset) {}
 
   std::uint8_t u8() { return std::to_integer<std::uint8_t>(bytes(1)[0]); }
+  std::uint16_t u16() { return raw<std::uint16_t>(); }
   std::uint32_t u32() { return raw<std::uint32_t>(); }
   std::uint64_t u64() { return raw<std::uint64_t>(); }
   float f32() { return raw<float>(); }
