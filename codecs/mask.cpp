@@ -1,8 +1,5 @@
 #include "codecs/mask.h"
 
-#include <algorithm>
-#include <cmath>
-
 #include "kernels/kernels.h"
 
 namespace fewbits {
@@ -15,16 +12,10 @@ constexpr ParameterSpec kParameters[] = {
      .summary = "all clients of a round keep the same coordinates, or each its own"},
 };
 
-std::size_t kept(double keep, std::size_t n) noexcept {
-  if (n == 0) return 0;
-  const double wanted = std::floor(keep * static_cast<double>(n) + 0.5);
-  return std::clamp<std::size_t>(static_cast<std::size_t>(wanted), 1, n);
-}
-
 class Mask final : public Transform {
  public:
   Mask(const Parameters& parameters, std::size_t inputs)
-      : inputs_(inputs), outputs_(kept(parameters.number("keep"), inputs)),
+      : inputs_(inputs), outputs_(kept_of(parameters.number("keep"), inputs)),
         per_client_(parameters.choice("seed") == "client") {}
 
   std::size_t outputs() const noexcept override { return outputs_; }
@@ -116,7 +107,7 @@ class MaskFamily final : public Family {
   static Layout shrink(const Parameters& parameters, const Layout& layout) {
     std::vector<Tensor> tensors;
     for (const Tensor& tensor : layout.tensors())
-      tensors.push_back({tensor.name, {kept(parameters.number("keep"), tensor.elements())}});
+      tensors.push_back({tensor.name, {kept_of(parameters.number("keep"), tensor.elements())}});
     return Layout(std::move(tensors));
   }
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <cmath>
 
 #include "kernels/kernels.h"
 
@@ -13,12 +12,6 @@ constexpr ParameterSpec kParameters[] = {
     {.name = "keep", .type = ParameterType::kNumber, .min = 0, .max = 1, .min_excluded = true,
      .summary = "share of the coordinates that is kept; at least one is"},
 };
-
-std::size_t kept(double keep, std::size_t n) noexcept {
-  if (n == 0) return 0;
-  const double wanted = std::floor(keep * static_cast<double>(n) + 0.5);
-  return std::clamp<std::size_t>(static_cast<std::size_t>(wanted), 1, n);
-}
 
 // Positions are sent as gaps: how many places lie between one kept coordinate and the next. In one of two forms, since
 // kept coordinates of real updates stand in clusters, which a model that learns halves the bytes for, while few positions
@@ -137,7 +130,7 @@ class RiceCode {
 class TopK final : public Transform {
  public:
   TopK(const Parameters& parameters, std::size_t inputs)
-      : n_(inputs), k_(kept(parameters.number("keep"), inputs)), rice_(n_, std::max<std::size_t>(k_, 1)) {}
+      : n_(inputs), k_(kept_of(parameters.number("keep"), inputs)), rice_(n_, std::max<std::size_t>(k_, 1)) {}
 
   std::size_t outputs() const noexcept override { return k_; }
   bool shared() const noexcept override { return false; }

@@ -144,4 +144,10 @@ std::string Parameters::text(bool with_rate_wishes) const {
   return all;
 }
 
+std::size_t kept_of(double keep, std::size_t n) noexcept {
+  if (n == 0) return 0;
+  const double wanted = std::floor(keep * static_cast<double>(n) + 0.5);
+  return std::clamp<std::size_t>(static_cast<std::size_t>(wanted), 1, n);
+}
+
 }  // namespace fewbits

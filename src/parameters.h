@@ -28,6 +28,9 @@ struct ParameterSpec {
   std::string_view type_name() const noexcept;
 };
 
+// How many of n values a share `keep` of them is: to the nearest, halves up, at least one where there is any.
+std::size_t kept_of(double keep, std::size_t n) noexcept;
+
 // The values of a stage's parameters, complete and within their ranges.
 class Parameters {
  public:
