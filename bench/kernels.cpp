@@ -57,30 +57,25 @@ Cases flip_signs(std::size_t n) {
 template <unsigned kBits>
 Cases quantize(std::size_t n) {
   return {{"fewbits", Kind::kSubject,
-           repeated([x = normal(n), symbols = shared<std::int32_t>(n),
-                     bytes = shared<std::byte>(kernels::packed_bytes(n, kBits))] {
-             kernels::quantize_uniform(1, 0, {-6, 6}, (1u << kBits) - 1, *x, *symbols);
-             kernels::pack(*symbols, kBits, *bytes);
+           repeated([x = normal(n), bytes = shared<std::byte>(kernels::packed_bytes(n, kBits))] {
+             kernels::quantize_packed(1, {-6, 6}, kBits, *x, *bytes);
            })},
           copy_case(n), read_case(n)};
 }
 
 template <unsigned kBits>
 Shared<std::byte> packed(std::size_t n) {
-  const auto x = normal(n);
-  std::vector<std::int32_t> symbols(n);
   auto bytes = shared<std::byte>(kernels::packed_bytes(n, kBits));
-  kernels::quantize_uniform(1, 0, {-6, 6}, (1u << kBits) - 1, *x, symbols);
-  kernels::pack(symbols, kBits, *bytes);
+  kernels::quantize_packed(1, {-6, 6}, kBits, *normal(n), *bytes);
   return bytes;
 }
 
 template <unsigned kBits>
 Cases dequantize(std::size_t n) {
   return {{"fewbits", Kind::kSubject,
-           repeated([bytes = packed<kBits>(n), symbols = shared<std::int32_t>(n), sum = shared<double>(n)] {
-             kernels::unpack(*bytes, kBits, *symbols);
-             kernels::accumulate_uniform({-6, 6}, (1u << kBits) - 1, *symbols, 0.5, *sum);
+           repeated([bytes = packed<kBits>(n), sum = shared<double>(n)] {
+             const kernels::PackedUniform frame{*bytes, {-6, 6}, 0.5};
+             kernels::accumulate_packed({&frame, 1}, kBits, *sum);
            })},
           copy_case(n), scale_case(n)};
 }

@@ -6,6 +6,16 @@
 #include "kernels/targets.h"
 
 namespace fewbits::kernels {
+namespace {
+
+targets::UniformSteps uniform_steps(Range range, std::uint32_t levels) noexcept {
+  const reference::Normalizer normalize(range);
+  const float low = normalize(range.min);
+  const double width = static_cast<double>(normalize(range.max)) - static_cast<double>(low);
+  return {normalize.first, normalize.second, low, static_cast<float>(levels / width), static_cast<float>(levels)};
+}
+
+}  // namespace
 
 bool all_finite(std::span<const float> x) noexcept { return targets::chosen().all_finite(x.data(), x.size()); }
 Range min_max(std::span<const float> x) noexcept { return targets::chosen().min_max(x.data(), x.size()); }
@@ -39,11 +49,7 @@ void quantize_uniform(std::uint64_t key, std::uint64_t first, Range range, std::
     std::ranges::fill(symbols, 0);
     return;
   }
-  const reference::Normalizer normalize(range);
-  const float low = normalize(range.min);
-  const double width = static_cast<double>(normalize(range.max)) - static_cast<double>(low);
-  const targets::UniformSteps steps = {normalize.first, normalize.second, low, static_cast<float>(levels / width),
-                                       static_cast<float>(levels)};
+  const targets::UniformSteps steps = uniform_steps(range, levels);
   targets::chosen().quantize_uniform(key, first, steps, x.data(), x.size(), symbols.data());
 }
 
@@ -76,6 +82,55 @@ bool unpack(std::span<const std::byte> bytes, unsigned bits, std::span<std::int3
     canonical = reference::unpack_rest(rest, blocks * block, width, shift, symbols) && canonical;
   });
   return canonical;
+}
+
+void quantize_packed(std::uint64_t key, Range range, unsigned bits, std::span<const float> x,
+                     std::span<std::byte> bytes) noexcept {
+  if (range.min == range.max) {
+    std::ranges::fill(bytes, std::byte{});
+    return;
+  }
+  const std::uint32_t levels = (1u << bits) - 1;
+  const targets::UniformSteps steps = uniform_steps(range, levels);
+  const std::size_t block = 16 * (32 / bits);
+  std::size_t done = 0;
+  if (steps.second == 1) {
+    targets::chosen().quantize_packed(key, steps, bits, x.data(), x.size() / block, bytes.data());
+    done = x.size() / block * block;
+  }
+  // What is left over, and ranges near the ends of float32.
+  constexpr std::size_t kPart = 512;   // whole blocks of every width
+  std::int32_t part[kPart];
+  for (; done < x.size(); done += kPart) {
+    const auto symbols = std::span(part).first(std::min(kPart, x.size() - done));
+    targets::chosen().quantize_uniform(key, done, steps, x.data() + done, symbols.size(), part);
+    pack(symbols, bits, bytes.subspan(done / 8 * bits, packed_bytes(symbols.size(), bits)));
+  }
+}
+
+void accumulate_packed(std::span<const PackedUniform> frames, unsigned bits, std::span<double> sum) noexcept {
+  const std::uint32_t levels = (1u << bits) - 1;
+  const std::size_t block = 16 * (32 / bits);
+  const std::size_t blocks = sum.size() / block;
+  const auto rest = sum.subspan(blocks * block);
+  while (!frames.empty()) {
+    const auto some = frames.first(std::min(frames.size(), targets::kPackedFrames));
+    targets::PackedUniform lines[targets::kPackedFrames];
+    for (std::size_t f = 0; f < some.size(); ++f) {
+      const double low = some[f].range.min;
+      const double step = (static_cast<double>(some[f].range.max) - low) / levels;
+      lines[f] = {some[f].bytes.data(), some[f].weight * low, some[f].weight * step};
+    }
+    targets::chosen().accumulate_packed(bits, lines, some.size(), blocks, sum.data());
+    for (const PackedUniform& frame : some) {
+      if (rest.empty()) break;
+      std::int32_t part[512];
+      const auto symbols = std::span(part).first(rest.size());
+      unpack(frame.bytes.subspan(64 * blocks), bits, symbols);
+      accumulate_uniform(frame.range, levels, symbols, frame.weight, rest);
+    }
+    frames = frames.subspan(some.size());
+  }
 }
 
 std::uint16_t to_half(float value) noexcept { return reference::to_half(value); }

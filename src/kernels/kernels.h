@@ -55,6 +55,21 @@ void pack(std::span<const std::int32_t> symbols, unsigned bits, std::span<std::b
 // False, with symbols unspecified, where a padding bit is set.
 bool unpack(std::span<const std::byte> bytes, unsigned bits, std::span<std::int32_t> symbols) noexcept;
 
+// bytes (shape [packed_bytes(n, bits)]) = quantize_uniform with levels = 2^bits − 1 and the stream from its start, packed;
+// bits is 1, 2, 4 or 8.
+void quantize_packed(std::uint64_t key, Range range, unsigned bits, std::span<const float> x,
+                     std::span<std::byte> bytes) noexcept;
+
+// What such bytes hold (shape [packed_bytes(n, bits)], n that of the sum), and a weight.
+struct PackedUniform {
+  std::span<const std::byte> bytes;
+  Range range;
+  double weight;
+};
+
+// accumulate_uniform of each in turn, to the same sums.
+void accumulate_packed(std::span<const PackedUniform> frames, unsigned bits, std::span<double> sum) noexcept;
+
 // IEEE binary16 and bfloat16, rounding to nearest, ties to even; beyond their range infinity.
 std::uint16_t to_half(float value) noexcept;
 float from_half(std::uint16_t bits) noexcept;

@@ -185,6 +185,30 @@ FEWBITS_INLINE I32 round(F32 v) noexcept {
   return r;
 }
 
+// a·b − c, where a·b is exact: fused with the product, it rounds the same.
+FEWBITS_INLINE F32 product_less(F32 a, F32 b, F32 c) noexcept {
+  FEWBITS_UNROLL for (std::size_t p = 0; p < kParts; ++p) {
+#if defined(__AVX512BW__)
+    a.part[p] = (F32::Native)_mm512_fmsub_ps((__m512)a.part[p], (__m512)b.part[p], (__m512)c.part[p]);
+#elif defined(__AVX2__) && !defined(FEWBITS_WIDE_VECTORS)
+    a.part[p] = (F32::Native)_mm256_fmsub_ps((__m256)a.part[p], (__m256)b.part[p], (__m256)c.part[p]);
+#else
+    a.part[p] = a.part[p] * b.part[p] - c.part[p];
+#endif
+  }
+  return a;
+}
+
+// a | (b & mask): one instruction on AVX-512.
+FEWBITS_INLINE U32 join(U32 a, U32 b, U32 mask) noexcept {
+#if defined(__AVX512BW__)
+  a.part[0] = (U32::Native)_mm512_ternarylogic_epi32((__m512i)a.part[0], (__m512i)b.part[0], (__m512i)mask.part[0], 0xF8);
+  return a;
+#else
+  return a | (b & mask);
+#endif
+}
+
 // Lane i of a native vector takes lane i ^ distance.
 template <std::size_t kDistance, class T>
 FEWBITS_INLINE typename Vec<T>::Native exchange_part(typename Vec<T>::Native a) noexcept {
@@ -291,6 +315,18 @@ FEWBITS_INLINE U64 widen(U32 v) noexcept {
       r.part[p + 1] = __builtin_convertvector(half_of<kLow>(from), U64::Native);
     }
   }
+  return r;
+}
+
+// Eight numbers of a table of sixteen, by the low four bits of each lane.
+FEWBITS_INLINE F64 lookup(const double* table, U64 index) noexcept {
+  F64 r;
+#if defined(__AVX512BW__)
+  r.part[0] = (F64::Native)_mm512_permutex2var_pd(_mm512_loadu_pd(table), (__m512i)index.part[0], _mm512_loadu_pd(table + 8));
+#else
+  FEWBITS_UNROLL for (std::size_t p = 0; p < kParts; ++p)
+    FEWBITS_UNROLL for (std::size_t i = 0; i < F64::kPartLanes; ++i) r.part[p][i] = table[index.part[p][i] & 15];
+#endif
   return r;
 }
 

@@ -16,6 +16,13 @@ struct UniformSteps {
   float first, second, low, slope, most;
 };
 
+// Packed symbols of a frame: each stands for base + slope × symbol.
+struct PackedUniform {
+  const std::byte* bytes;
+  double base, slope;
+};
+inline constexpr std::size_t kPackedFrames = 16;   // that accumulate_packed takes at once
+
 // Raw pointers: what a target's file instantiates of the standard library would be of its machine, and the linker could
 // choose it for all (tests/kernels/targets_test.py).
 struct Kernels {
@@ -43,6 +50,14 @@ struct Kernels {
   void (*quantize_uniform)(std::uint64_t key, std::uint64_t first, const UniformSteps& steps, const float* x,
                            std::size_t n, std::int32_t* symbols);
   void (*accumulate_uniform)(double base, double slope, const std::int32_t* symbols, std::size_t n, double* sum);
+
+  // Whole blocks, as of pack_blocks, of symbols of `width` bits, 1, 2, 4 or 8. Quantizing takes the stream from its start, and
+  // the second factor of the steps is 1. Adding takes the frames in their order, at most kPackedFrames.
+  void (*quantize_packed)(std::uint64_t key, const UniformSteps& steps, unsigned width, const float* x,
+                          std::size_t blocks, std::byte* bytes);
+  void (*accumulate_packed)(unsigned width, const PackedUniform* frames, std::size_t count, std::size_t blocks,
+                            double* sum);
+
   void (*accumulate_points)(const double* points, const std::int32_t* symbols, std::size_t n, double* sum);
   void (*accumulate_signed)(double step, const std::int32_t* symbols, std::size_t n, double* sum);
 

@@ -97,6 +97,7 @@ class Checker {
       }
       packing();
       sums();
+      packed_sums();
       random_words();
     }
     for (std::size_t n = 1; n <= 8 * most; n *= 2) {
@@ -203,10 +204,25 @@ class Checker {
     expect(kernels_.largest_pattern(patterns.data(), n_, 0x7FFFu) == most, "largest_pattern");
   }
 
+  // Whole blocks of packed symbols, which are what there is of them one after the other.
+  void quantize_packed(const char* what, std::uint64_t key, kernels::Range range, const targets::UniformSteps& steps,
+                       unsigned bits, std::span<const float> values) {
+    const std::size_t block = 16 * (32 / bits);
+    Unaligned<float> x(std::vector<float>(values.begin(), values.end()), offset_ + 1);
+    std::vector<std::int32_t> symbols(n_);
+    reference::quantize_uniform(key, 0, range, (1u << bits) - 1, values, symbols);
+    std::vector<std::byte> packed(reference::packed_bytes(n_, bits));
+    reference::pack(symbols, bits, packed);
+    packed.resize(n_ / block * 64);
+    compare(what, std::vector<std::byte>(packed.size(), std::byte{9}),
+            [&](std::byte* p) { kernels_.quantize_packed(key, steps, bits, x.data(), n_ / block, p); },
+            [&](std::span<std::byte> p) { std::ranges::copy(packed, p.begin()); });
+  }
+
   void quantizers() {
     const std::vector<std::int32_t> blank(n_, 9);
     Unaligned<float> x(x_, offset_ + 1);
-    for (const std::uint32_t levels : {1u, 15u, 255u}) {
+    for (const std::uint32_t levels : {1u, 3u, 15u, 255u}) {
       if (n_ == 0) break;
       const kernels::Range range = reference::min_max(x_);
       const std::uint64_t first = 32 * (n_ % 131);
@@ -220,6 +236,8 @@ class Checker {
       compare("quantize_uniform", blank,
               [&](std::int32_t* p) { kernels_.quantize_uniform(7, first, steps, x.data(), n_, p); },
               [&](std::span<std::int32_t> p) { reference::quantize_uniform(7, first, wide, levels, x_, p); });
+      if (normalize.second == 1)
+        quantize_packed("quantize_packed", 7, wide, steps, static_cast<unsigned>(std::bit_width(levels)), x_);
     }
     ties();
     for (const std::size_t size : {1, 3, 7, 15, 31, 255}) {
@@ -262,6 +280,7 @@ class Checker {
     compare("quantize_uniform of ties", std::vector<std::int32_t>(n_, 9),
             [&](std::int32_t* p) { kernels_.quantize_uniform(12, 0, steps, x.data(), n_, p); },
             [&](std::span<std::int32_t> p) { reference::quantize_uniform(12, 0, {0, 1}, 1, x, p); });
+    quantize_packed("quantize_packed of ties", 12, {0, 1}, steps, 1, x);
   }
 
   void packing() {
@@ -312,6 +331,39 @@ class Checker {
             [&](std::span<double> p) { reference::accumulate_points(points, symbols, p); });
     compare("accumulate_signed", start, [&](double* p) { kernels_.accumulate_signed(0.1, in.data(), n_, p); },
             [&](std::span<double> p) { reference::accumulate_signed(0.1, symbols, p); });
+  }
+
+  // One frame, a few, as many as there may be; of symbols of any kind.
+  void packed_sums() {
+    const std::vector<double> start = doubles(n_, 5);
+    for (const unsigned bits : {1u, 2u, 4u, 8u}) {
+      const std::size_t block = 16 * (32 / bits);
+      const std::size_t whole = n_ / block * block;
+      const std::vector<double> some(start.begin(), start.begin() + static_cast<std::ptrdiff_t>(whole));
+      for (const std::size_t count : {std::size_t{0}, std::size_t{1}, std::size_t{3}, targets::kPackedFrames}) {
+        std::vector<std::vector<std::int32_t>> symbols;
+        std::vector<Unaligned<std::byte>> bytes;
+        std::vector<targets::PackedUniform> frames;
+        for (std::size_t f = 0; f < count; ++f) {
+          symbols.push_back(symbols_below(whole, std::uint64_t{1} << bits, 20 + f));
+          bytes.emplace_back(whole / block * 64, (offset_ + f) % 7);
+          reference::pack(symbols[f], bits, bytes[f].span());
+        }
+        const auto range = [](std::size_t f) { return kernels::Range{-0.3f * static_cast<float>(f + 1), 1.7f}; };
+        const auto weight = [](std::size_t f) { return 0.3 + static_cast<double>(f); };
+        for (std::size_t f = 0; f < count; ++f) {
+          const double low = range(f).min;
+          const double step = (static_cast<double>(range(f).max) - low) / ((1u << bits) - 1);
+          frames.push_back({bytes[f].data(), weight(f) * low, weight(f) * step});
+        }
+        compare("accumulate_packed", some,
+                [&](double* p) { kernels_.accumulate_packed(bits, frames.data(), count, whole / block, p); },
+                [&](std::span<double> p) {
+                  for (std::size_t f = 0; f < count; ++f)
+                    reference::accumulate_uniform(range(f), (1u << bits) - 1, symbols[f], weight(f), p);
+                });
+      }
+    }
   }
 
   // The first target is the portable one; reference.h's users of words go through the table as well.
