@@ -21,7 +21,7 @@ struct PackedUniform {
   const std::byte* bytes;
   double base, slope;
 };
-inline constexpr std::size_t kPackedFrames = 16;   // that accumulate_packed takes at once
+inline constexpr std::size_t kPackedFrames = 8;   // that accumulate_packed takes at once
 
 // Raw pointers: what a target's file instantiates of the standard library would be of its machine, and the linker could
 // choose it for all (tests/kernels/targets_test.py).
