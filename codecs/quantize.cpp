@@ -1,6 +1,7 @@
 #include "codecs/quantize.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "kernels/kernels.h"
@@ -72,6 +73,27 @@ class Quantize final : public Quantizer {
     return range.min < range.max;
   }
 
+  bool packs() const noexcept override { return block_ == n_ && std::has_single_bit(bits()); }
+
+  void quantize_packed(const StageContext& context, std::span<const float> x, ByteWriter& out) const override {
+    if (x.empty()) return;
+    const kernels::Range range = kernels::min_max(x);
+    out.f32(range.min);
+    out.f32(range.max);
+    kernels::quantize_packed(context.key(true, Purpose::kRounding), range, bits(), x,
+                             out.grow(kernels::packed_bytes(x.size(), bits())));
+  }
+
+  void accumulate_packed(std::span<const Packed> frames, std::span<double> sum) const noexcept override {
+    if (sum.empty()) return;
+    kernels::PackedUniform uniform[kPackedAtOnce];
+    for (std::size_t i = 0; i < frames.size(); ++i) {
+      ByteReader side(frames[i].side);
+      uniform[i] = {frames[i].bytes, read_range(side), frames[i].weight};
+    }
+    kernels::accumulate_packed(std::span(uniform).first(frames.size()), bits(), sum);
+  }
+
   double check_symbols(const StageContext&, std::span<const std::byte> side,
                        std::span<const std::int32_t> symbols) const override {
     ByteReader reader(side);
@@ -103,6 +125,7 @@ class Quantize final : public Quantizer {
     return {min, side.f32()};
   }
 
+  unsigned bits() const noexcept { return symbol_bits(alphabet_size()); }
   std::size_t blocks() const noexcept { return n_ == 0 ? 0 : (n_ + block_ - 1) / block_; }
 
   // The blocks of so many values.

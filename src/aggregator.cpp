@@ -131,18 +131,18 @@ void Aggregator::State::add_tiles(std::span<const Submission> frames, Executor* 
     std::size_t first;
   };
   std::vector<Tile> tiles;
-  for (std::size_t g = 0; g < impl().groups().size(); ++g)
+  std::vector<std::vector<Chain::Addend>> addends(impl().groups().size());
+  for (std::size_t g = 0; g < impl().groups().size(); ++g) {
+    for (std::size_t i = 0; i < frames.size(); ++i)
+      if (const UnpackedFrame& frame = slots[i].unpacked; !slots[i].refused)
+        addends[g].push_back({&frame.keys, &frame.sections[g], frames[i].from.weight});
     for (std::size_t first = 0; first < impl().groups()[g].chain.sum_size(); first += Chain::kTile) tiles.push_back({g, first});
+  }
   run(executor, tiles.size(), [&](std::size_t t) {
     const auto& group = impl().groups()[tiles[t].group];
     const std::size_t size = std::min(Chain::kTile, group.chain.sum_size() - tiles[t].first);
     const auto part = std::span(sum).subspan(group.sum_offset + tiles[t].first, size);
-    for (std::size_t i = 0; i < frames.size(); ++i) {
-      const Slot& slot = slots[i];
-      if (!slot.refused)
-        group.chain.accumulate_tile(slot.unpacked.keys, slot.unpacked.sections[tiles[t].group], frames[i].from.weight,
-                                    tiles[t].first, part);
-    }
+    group.chain.accumulate_tile(addends[tiles[t].group], tiles[t].first, part);
   });
 }
 

@@ -52,7 +52,7 @@ Chain::Chain(const Plan::Rule& rule, std::uint32_t group, std::span<const Tensor
   max_bytes_ += quantizer_->max_side_bytes() + coder_->max_bytes(values_, *quantizer_);
   stage_bytes = std::max(stage_bytes, quantizer_->workspace_bytes() + coder_->workspace_bytes() +
                                           coder_->scratch_bytes(values_, *quantizer_));
-  workspace_bytes_ = stage_bytes + vector_bytes + Workspace::bytes_for<std::int32_t>(values_) +
+  workspace_bytes_ = stage_bytes + vector_bytes + (packed() ? 0 : Workspace::bytes_for<std::int32_t>(values_)) +
                      Workspace::bytes_for<std::uint16_t>(values_) + quantizer_->opened_bytes();
 }
 
@@ -119,6 +119,7 @@ void Chain::encode(const Context& keys, Workspace& workspace, std::span<const fl
       throw Error(Errc::kNotFinite, "the update is so large that a transform of it overflows float32; scale it down");
     x = y;
   }
+  if (packed()) return quantizer_->quantize_packed(encoding(transforms_.size()), x, out);
   const auto symbols = workspace.take<std::int32_t>(values_);
   const std::size_t side_start = out.written().size();
   const void* opened = quantizer_->quantize_and_open(encoding(transforms_.size()), x, symbols, out);
@@ -148,13 +149,13 @@ void Chain::unpack(const Context& keys, Workspace& workspace, ByteReader& in, st
     in.expect_end();
     const StageContext quantizing = context(keys, transforms_.size(), workspace);
     section.max_abs = quantizer_->check_symbols(quantizing, side, {});
-    // Where nothing but padding can be wrong, that of the last tile is all there is to see.
+    // Where nothing but padding can be wrong, the last symbols are all there is to see.
     const bool only_padding = values_ != 0 && std::has_single_bit(size) && quantizer_->all_right(side);
     std::int32_t tile[kTile];
-    for (std::size_t first = only_padding ? (values_ - 1) / kTile * kTile : 0; first < values_; first += kTile) {
+    for (std::size_t first = only_padding ? (values_ - 1) / Coder::kPart * Coder::kPart : 0; first < values_; first += kTile) {
       const auto part = std::span(tile).first(std::min(kTile, values_ - first));
       if (!coder_->decode_part(section.packed, *quantizer_, first, part)) in.malformed("a padding bit is set");
-      check_alphabet(part);
+      if (!only_padding) check_alphabet(part);
       section.max_abs = std::max(section.max_abs, quantizer_->check_symbols(quantizing, side, part));
     }
   } else {
@@ -185,20 +186,38 @@ void Chain::inverse(const Context& keys, Workspace& workspace, std::span<const s
   }
 }
 
-void Chain::accumulate_tile(const Context& keys, const Unpacked& section, double weight, std::size_t first,
-                            std::span<double> sum) const noexcept {
+void Chain::accumulate_packed(std::span<const Addend> frames, std::size_t first, std::span<double> sum) const noexcept {
+  const std::size_t offset = coder_->max_bytes(first, *quantizer_);
+  const std::size_t bytes = coder_->max_bytes(sum.size(), *quantizer_);
+  for (std::size_t done = 0; done < frames.size(); done += Quantizer::kPackedAtOnce) {
+    Quantizer::Packed some[Quantizer::kPackedAtOnce];
+    const std::size_t count = std::min(std::size(some), frames.size() - done);
+    for (std::size_t i = 0; i < count; ++i) {
+      const auto& [keys, section, weight] = frames[done + i];
+      some[i] = {section->sides.back(), section->packed.subspan(offset, bytes), weight};
+    }
+    quantizer_->accumulate_packed(std::span(some).first(count), sum);
+  }
+}
+
+void Chain::accumulate_tile(std::span<const Addend> frames, std::size_t first, std::span<double> sum) const noexcept {
+  if (packed()) return accumulate_packed(frames, first, sum);
   std::int32_t tile[kTile];
   const auto part = std::span(tile).first(sum.size());
-  coder_->decode_part(section.packed, *quantizer_, first, part);
-  const StageContext quantizing{.keys = keys, .group = group_, .stage = static_cast<std::uint32_t>(transforms_.size())};
-  quantizer_->accumulate(quantizing, section.sides.back(), part, weight, sum);
+  for (const auto& [keys, section, weight] : frames) {
+    coder_->decode_part(section->packed, *quantizer_, first, part);
+    const StageContext quantizing{.keys = *keys, .group = group_, .stage = static_cast<std::uint32_t>(transforms_.size())};
+    quantizer_->accumulate(quantizing, section->sides.back(), part, weight, sum);
+  }
 }
 
 void Chain::accumulate(const Context& keys, Workspace& workspace, const Unpacked& section, double weight,
                        std::span<double> sum) const noexcept {
   if (tiled()) {
+    const Addend frame{&keys, &section, weight};
+    if (packed()) return accumulate_packed({&frame, 1}, 0, sum);
     for (std::size_t first = 0; first < sum.size(); first += kTile)
-      accumulate_tile(keys, section, weight, first, sum.subspan(first, std::min(kTile, sum.size() - first)));
+      accumulate_tile({&frame, 1}, first, sum.subspan(first, std::min(kTile, sum.size() - first)));
     return;
   }
   const Workspace::Scope scope(workspace);

@@ -61,9 +61,15 @@ class Chain {
   void accumulate(const Context& keys, Workspace& workspace, const Unpacked& section, double weight,
                   std::span<double> sum) const noexcept;
 
-  // The same for coordinates first … first + sum.size() of the sum alone, at most a tile; of chains that work by tiles.
-  void accumulate_tile(const Context& keys, const Unpacked& section, double weight, std::size_t first,
-                       std::span<double> sum) const noexcept;
+  struct Addend {
+    const Context* keys;
+    const Unpacked* section;
+    double weight;
+  };
+
+  // The same of some frames, one after the other, for coordinates first … first + sum.size() of the sum alone, at most a tile;
+  // of chains that work by tiles.
+  void accumulate_tile(std::span<const Addend> frames, std::size_t first, std::span<double> sum) const noexcept;
 
   // The sum is of integers, which `finish` scales: all transforms are shared, and the factors are.
   bool sums_integers() const noexcept { return shared_ == transforms_.size() && quantizer_->sums_integers(); }
@@ -84,6 +90,9 @@ class Chain {
   double transform_gain() const;
 
  private:
+  // The quantizer goes straight to and from the section's bytes.
+  bool packed() const noexcept { return quantizer_->packs() && coder_->random_access(*quantizer_); }
+  void accumulate_packed(std::span<const Addend> frames, std::size_t first, std::span<double> sum) const noexcept;
   void check_stages_fit(const Plan::Rule& rule, InputTraits input) const;
   StageContext context(const Context& keys, std::size_t stage, Workspace& workspace) const noexcept;
   StageContext quantizer_context(const Context& keys, Workspace& workspace, const void* opened) const noexcept;

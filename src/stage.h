@@ -200,6 +200,19 @@ class Quantizer : public Stage {
   // Of such quantizers: with these side values, which have been checked, every symbol of the alphabet is right.
   virtual bool all_right(std::span<const std::byte> /*side*/) const noexcept { return false; }
 
+  // Its symbols have 1, 2, 4 or 8 bits and it goes straight to and from their bytes, where the coder packs them with random
+  // access; the frames are the same. `quantize_packed` writes the side values, then the bytes; `accumulate_packed` adds some
+  // frames' values, one frame after the other, with `bytes` those of the symbols to add.
+  struct Packed {
+    std::span<const std::byte> side;
+    std::span<const std::byte> bytes;
+    double weight;
+  };
+  static constexpr std::size_t kPackedAtOnce = 16;
+  virtual bool packs() const noexcept { return false; }
+  virtual void quantize_packed(const StageContext&, std::span<const float> /*x*/, ByteWriter& /*out*/) const {}
+  virtual void accumulate_packed(std::span<const Packed> /*frames*/, std::span<double> /*sum*/) const noexcept {}
+
   // What frames stand for are integers times factors that all clients share. Then `accumulate` adds weight × the integers,
   // so that sums with whole weights are exact and do not depend on the order while they are below 2^53, and `scale_sums`
   // multiplies each value's sum by its factor.
@@ -233,8 +246,8 @@ class Coder : public Stage {
   virtual void encode(const StageContext& context, std::span<const std::int32_t> symbols, const SymbolModel& model,
                       ByteWriter& out) const = 0;
 
-  // Symbols can be read from anywhere in the bytes, of which there are max_bytes(): `decode_part` reads those from `first` on,
-  // a multiple of kPart; false where a padding bit is set.
+  // The bytes are those of kernels::pack, max_bytes() of them, with all bits of a symbol in one place, so that symbols can be
+  // read from anywhere: `decode_part` reads those from `first` on, a multiple of kPart; false where a padding bit is set.
   static constexpr std::size_t kPart = 512;
   virtual bool random_access(const Quantizer&) const noexcept { return false; }
   virtual bool decode_part(std::span<const std::byte> /*bytes*/, const Quantizer&, std::size_t /*first*/,
