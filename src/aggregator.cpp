@@ -10,6 +10,7 @@
 #include "kernels/hash.h"
 #include "profile_state.h"
 #include "unpack.h"
+#include "zeros.h"
 
 namespace fewbits {
 namespace {
@@ -42,7 +43,8 @@ struct Aggregator::State {
   Codec codec;
   RoundContext context;
   Limits limits;
-  std::vector<double> sum;
+  Zeros zeros;
+  std::span<double> sum;
   std::vector<double> energies;       // of rows and columns, where they are learned
   double weight = 0;
   std::unordered_set<std::uint64_t> clients;
@@ -69,12 +71,13 @@ void run(Executor* executor, std::size_t count, const std::function<void(std::si
 }  // namespace
 
 Aggregator::Aggregator(Codec codec, const RoundContext& context, const Limits& limits)
-    : state_(new State{std::move(codec), context, limits, {}, {}, 0, {}, std::vector<State::Slot>(1)}) {
+    : state_(new State{std::move(codec), context, limits, {}, {}, {}, 0, {}, std::vector<State::Slot>(1)}) {
   if (context.round > kMaxRound)
     throw Error(Errc::kBadArgument, "round " + std::to_string(context.round) + " is over " + std::to_string(kMaxRound));
   check_positive(limits.max_abs, kMaxLimit, "the limit of magnitudes");
   check_positive(limits.max_weight, kMaxLimit, "the limit of weights");
-  state_->sum.resize(state_->impl().sum_size());
+  state_->zeros = Zeros(state_->impl().sum_size());
+  state_->sum = state_->zeros.values();
   if (state_->impl().learns()) {
     std::size_t count = 0;
     for (const Tensor& tensor : state_->codec.layout().tensors()) count += energy_count(tensor);
@@ -141,7 +144,7 @@ void Aggregator::State::add_tiles(std::span<const Submission> frames, Executor* 
   run(executor, tiles.size(), [&](std::size_t t) {
     const auto& group = impl().groups()[tiles[t].group];
     const std::size_t size = std::min(Chain::kTile, group.chain.sum_size() - tiles[t].first);
-    const auto part = std::span(sum).subspan(group.sum_offset + tiles[t].first, size);
+    const auto part = sum.subspan(group.sum_offset + tiles[t].first, size);
     group.chain.accumulate_tile(addends[tiles[t].group], tiles[t].first, part);
   });
 }

@@ -10,6 +10,7 @@
 #include "profile_state.h"
 #include "saved_state.h"
 #include "unpack.h"
+#include "zeros.h"
 
 namespace fewbits {
 namespace {
@@ -185,7 +186,8 @@ std::vector<float> Codec::decode(std::span<const std::byte> frame, const RunCont
   UnpackedFrame unpacked;
   workspace.reserve(impl_->workspace_bytes());
   unpack(*impl_, frame, {context.seed, std::nullopt, std::nullopt, context.cohort}, workspace, unpacked);
-  std::vector<double> sum(impl_->sum_size());
+  Zeros zeros(impl_->sum_size());
+  const std::span<double> sum = zeros.values();
   unpacked.accumulate(*impl_, workspace, 1.0, sum);
   std::vector<float> update(elements());
   impl_->finish(unpacked.keys, workspace, sum, update);

@@ -7,6 +7,7 @@
 #include <span>
 #include <type_traits>
 
+#include "huge_pages.h"
 #include "kernels/check.h"
 
 namespace fewbits {
@@ -27,6 +28,7 @@ class Workspace {
   void reserve(std::size_t bytes) {
     if (bytes <= capacity_) return;
     memory_.reset(static_cast<std::byte*>(::operator new(bytes, std::align_val_t{kAlignment})));
+    prefer_huge_pages(memory_.get(), bytes);
     capacity_ = bytes;
   }
 

@@ -14,7 +14,7 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
-STAGE_ROOM = {"src/stage.h", "src/wire.h", "src/workspace.h", "src/parameters.h", "src/parameters.cpp",
+STAGE_ROOM = {"src/stage.h", "src/wire.h", "src/workspace.h", "src/huge_pages.h", "src/parameters.h", "src/parameters.cpp",
               "src/factors.h", "src/factors.cpp", "src/scale.h", "src/scale.cpp"}
 # Public headers that say something to a stage; the others are the engine's.
 STAGE_PUBLIC = {"fewbits/error.h", "fewbits/export.h", "fewbits/layout.h", "fewbits/stages.h"}
@@ -65,6 +65,8 @@ NEVER_HEADERS = {
 }
 # The debug check of our own faults is built on assert.
 ASSERT_ALLOWED = {"src/kernels/check.h"}
+# The one header of the operating system's: advice on pages of memory.
+SYSTEM_ALLOWED = {("src/huge_pages.h", "sys/mman.h")}
 
 # In any build file: flags that make results differ between machines, or start threads.
 NEVER_FLAGS = re.compile(r"-march=|-mtune=native|-mcpu=|-ffast-math|-Ofast|-fopenmp|OpenMP::")
@@ -127,7 +129,7 @@ def check_includes(root, path, room, code):
             elif room in LIBRARY and name in NEVER_HEADERS:
                 yield f"{where}: <{name}>: {NEVER_HEADERS[name]}"
             elif room in LIBRARY and not is_standard(name) and name not in LIBRARY_THIRD_PARTY \
-                    and not INTRINSICS.fullmatch(name):
+                    and (path, name) not in SYSTEM_ALLOWED and not INTRINSICS.fullmatch(name):
                 yield f"{where}: <{name}>: the library stands on zstd and xxHash only"
         else:
             yield from check_own_include(root, path, room, where, name)
