@@ -209,13 +209,27 @@ FEWBITS_INLINE U32 differ(U32 a, U32 b, U32 c) noexcept {
   return a ^ b ^ c;
 #endif
 }
-FEWBITS_INLINE U32 join(U32 a, U32 b, U32 mask) noexcept {
+template <class T>
+FEWBITS_INLINE Vec<T> join(Vec<T> a, Vec<T> b, Vec<T> mask) noexcept {
 #if defined(__AVX512BW__)
-  a.part[0] = (U32::Native)_mm512_ternarylogic_epi32((__m512i)a.part[0], (__m512i)b.part[0], (__m512i)mask.part[0], 0xF8);
+  a.part[0] = (typename Vec<T>::Native)_mm512_ternarylogic_epi32((__m512i)a.part[0], (__m512i)b.part[0], (__m512i)mask.part[0], 0xF8);
   return a;
 #else
   return a | (b & mask);
 #endif
+}
+
+// n·slope of lanes that hold 2^52 + n, an integer: fused, 2^52·slope goes off before the product is rounded.
+FEWBITS_INLINE F64 times_biased(F64 biased, F64 slope) noexcept {
+  FEWBITS_UNROLL for (std::size_t p = 0; p < kParts; ++p) {
+#if defined(__AVX512BW__)
+    const auto by = (__m512d)slope.part[p];
+    biased.part[p] = (F64::Native)_mm512_fmsub_pd((__m512d)biased.part[p], by, by * _mm512_set1_pd(0x1p52));
+#else
+    biased.part[p] = (biased.part[p] - 0x1p52) * slope.part[p];
+#endif
+  }
+  return biased;
 }
 
 // Lane i of a native vector takes lane i ^ distance.
@@ -350,7 +364,12 @@ FEWBITS_INLINE U64 widen(U32 v) noexcept {
 // whose shifts are by constants.
 FEWBITS_INLINE U64 shift_right(U64 v, int count) noexcept {
   asm("" : "+r"(count));
+#if defined(__AVX512BW__)
+  v.part[0] = (U64::Native)_mm512_srl_epi64((__m512i)v.part[0], _mm_cvtsi32_si128(count));
+  return v;
+#else
   return v >> count;
+#endif
 }
 
 // Eight numbers of a table of sixteen, by the low four bits of each lane.

@@ -42,7 +42,7 @@ TEST_P(Packed, OneValueIsSymbolZero) {
 // More frames than a target takes at once, each with a range and a weight of its own.
 TEST_P(Packed, SumsAreThoseOfUnpackedSymbols) {
   for (const std::size_t n : kSizes)
-    for (const std::size_t count : {0, 1, 2, 7, 8, 9, 35}) {
+    for (const std::size_t count : {0u, 1u, 2u, 7u, 8u, 9u, 35u}) {
       std::vector<std::vector<std::byte>> bytes(count);
       std::vector<kernels::PackedUniform> frames;
       std::vector<double> want(n, 0.25);

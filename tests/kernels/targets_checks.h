@@ -240,7 +240,7 @@ class Checker {
         quantize_packed("quantize_packed", 7, wide, steps, static_cast<unsigned>(std::bit_width(levels)), x_);
     }
     ties();
-    for (const std::size_t size : {1, 3, 7, 15, 31, 255}) {
+    for (const std::size_t size : {1u, 3u, 7u, 15u, 31u, 255u}) {
       std::vector<float> thresholds(size);
       for (std::size_t j = 0; j < size; ++j)
         thresholds[j] = static_cast<float>(static_cast<int>(j / 2 * 2) - static_cast<int>(size / 2)) / static_cast<float>(size);
