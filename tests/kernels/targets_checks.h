@@ -240,6 +240,7 @@ class Checker {
         quantize_packed("quantize_packed", 7, wide, steps, static_cast<unsigned>(std::bit_width(levels)), x_);
     }
     ties();
+    beyond();
     for (const std::size_t size : {1u, 3u, 7u, 15u, 31u, 255u}) {
       std::vector<float> thresholds(size);
       for (std::size_t j = 0; j < size; ++j)
@@ -281,6 +282,23 @@ class Checker {
             [&](std::int32_t* p) { kernels_.quantize_uniform(12, 0, steps, x.data(), n_, p); },
             [&](std::span<std::int32_t> p) { reference::quantize_uniform(12, 0, {0, 1}, 1, x, p); });
     quantize_packed("quantize_packed of ties", 12, {0, 1}, steps, 1, x);
+  }
+
+  // A slope whose rounding, far more than there ever is, leaves the largest value beyond the last step: it is that step's
+  // whatever the dither.
+  void beyond() {
+    const std::vector<float> x(n_, 1.0f);
+    for (const unsigned bits : {1u, 2u, 4u, 8u}) {
+      const auto levels = static_cast<float>((1u << bits) - 1);
+      const targets::UniformSteps steps = {1, 1, 0, levels * (1 + 0x1p-8f), levels};
+      compare("quantize_uniform beyond the last step", std::vector<std::int32_t>(n_, 9),
+              [&](std::int32_t* p) { kernels_.quantize_uniform(13, 0, steps, x.data(), n_, p); },
+              [&](std::span<std::int32_t> p) { std::ranges::fill(p, static_cast<std::int32_t>(levels)); });
+      const std::size_t blocks = n_ * bits / 512;
+      compare("quantize_packed beyond the last step", std::vector<std::byte>(64 * blocks, std::byte{9}),
+              [&](std::byte* p) { kernels_.quantize_packed(13, steps, bits, x.data(), blocks, p); },
+              [&](std::span<std::byte> p) { std::ranges::fill(p, std::byte{0xFF}); });
+    }
   }
 
   void packing() {
