@@ -407,9 +407,17 @@ class Checker {
               reference::walsh_hadamard(p);
               reference::scale(p, 0.3);
             });
+    compare("walsh_hadamard without a scale", x_, [&](float* p) { kernels_.walsh_hadamard(p, n_, 1.0f); },
+            [](std::span<float> p) { reference::walsh_hadamard(p); });
     compare("rotate", std::vector<float>(n_, 5.0f), [&](float* p) { kernels_.rotate(11, x_.data(), p, n_, 0.3f); },
             [&](std::span<float> p) {
               std::ranges::copy(x_, p.begin());
+              reference::flip_signs(11, p);
+              reference::walsh_hadamard(p);
+              reference::scale(p, 0.3f);
+            });
+    compare("rotate in place", x_, [&](float* p) { kernels_.rotate(11, p, p, n_, 0.3f); },
+            [&](std::span<float> p) {
               reference::flip_signs(11, p);
               reference::walsh_hadamard(p);
               reference::scale(p, 0.3f);
