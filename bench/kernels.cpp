@@ -17,15 +17,27 @@ namespace {
 using Cases = std::vector<Case>;
 
 // Of values that are 0: a transform without a scale that is run again and again would leave float32. Time does not depend
-// on values.
+// on values. They begin a cache line, as the yardsticks' and a plan's own vectors do.
 template <class T>
 Cases walsh_hadamard(std::size_t n) {
-  Cases cases = {{"fewbits", Kind::kSubject, repeated([x = shared<T>(n)] { kernels::walsh_hadamard(std::span(*x)); })},
+  const auto x = std::make_shared<Workspace>();
+  x->reserve(Workspace::bytes_for<T>(n));
+  const std::span<T> values = x->take<T>(n);
+  std::ranges::fill(values, T{0});
+  Cases cases = {{"fewbits", Kind::kSubject, repeated([x, values] { kernels::walsh_hadamard(values); })},
                  copy_case(n), scale_case(n)};
   if constexpr (std::is_same_v<T, float>) {
     if (n <= 1u << 20) cases.push_back(fftw_walsh_hadamard(n));
   }
   return cases;
+}
+
+Cases rotate(std::size_t n) {
+  const auto y = std::make_shared<Workspace>();
+  y->reserve(Workspace::bytes_for<float>(n));
+  const std::span<float> values = y->take<float>(n);
+  return {{"fewbits", Kind::kSubject, repeated([x = normal(n), y, values] { kernels::rotate(1, *x, 0.1f, values); })},
+          copy_case(n)};
 }
 
 Cases generator(std::size_t n) {
@@ -260,6 +272,7 @@ std::vector<Group> kernel_groups(std::span<const unsigned> sizes) {
   std::vector<Kernel> all = {
       {"walsh_hadamard", walsh_hadamard<float>},
       {"walsh_hadamard, double", walsh_hadamard<double>},
+      {"rotate", rotate},
       {"generator", generator},
       {"min_max", min_max},
       {"all_finite", all_finite},
