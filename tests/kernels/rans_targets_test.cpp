@@ -68,6 +68,8 @@ std::vector<Borders> tables() {
   add(std::vector<std::uint32_t>(16, kRansTotal / 16));
   add({1, kRansTotal - 2, 0, 1});
   add({0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, kRansTotal - 14});
+  for (const std::uint32_t most : {16'385u, 18'001u, 20'011u, 24'593u, 29'491u, 31'000u, 32'749u})
+    add({1, most, kRansTotal - 1 - most});
   for (int round = 0; round < 40; ++round) {
     std::vector<std::uint32_t> cuts = {0, kRansTotal};
     for (std::size_t i = 1; i < 2 + random.below(15); ++i) cuts.push_back(static_cast<std::uint32_t>(random.below(kRansTotal >> random.below(15)) + 1));
