@@ -211,7 +211,7 @@ class Encoding {
   void count() {
     std::ranges::fill(total_, 0u);
     std::ranges::fill(counts_, 0u);
-    if (contexts_ == 1 && in_.alphabet <= kRansTableSymbols) return count_pairs();
+    if (contexts_ == 1 && in_.alphabet <= kRansTableSymbols) return count_all();
     for (std::size_t i = 0; i < size(); ++i) {
       const std::size_t own = token(i);
       ++total_[own];
@@ -219,20 +219,10 @@ class Encoding {
     }
   }
 
-  // Two symbols at a time, neighbours apart: increments of the same count wait for one another.
-  void count_pairs() {
-    constexpr std::size_t kApart = 4;
-    std::uint32_t pairs[kApart][256] = {};
-    std::size_t i = 0;
-    for (; i + 2 * kApart <= size(); i += 2 * kApart)
-      for (std::size_t k = 0; k < kApart; ++k) ++pairs[k][in_.symbol(i + 2 * k) | in_.symbol(i + 2 * k + 1) << 4];
-    for (; i < size(); ++i) ++total_[in_.symbol(i)];
-    for (const auto& own : pairs)
-      for (std::size_t pair = 0; pair < 256; ++pair) {
-        if (own[pair] == 0) continue;
-        total_[pair & 15] += own[pair];
-        total_[pair >> 4] += own[pair];
-      }
+  void count_all() {
+    std::uint32_t all[kRansTableSymbols] = {};
+    kernels::count_symbols(in_.symbols, all);
+    std::copy_n(all, total_.size(), total_.begin());
   }
 
   // The shortest way; `bits` is its length.

@@ -162,6 +162,10 @@ std::uint32_t largest_pattern(std::span<const std::int32_t> symbols, std::uint32
   return targets::chosen().largest_pattern(symbols.data(), symbols.size(), mask);
 }
 
+void count_symbols(std::span<const std::int32_t> symbols, std::span<std::uint32_t, 16> counts) noexcept {
+  targets::chosen().count_symbols(symbols.data(), symbols.size(), counts.data());
+}
+
 double sum_of_squares(std::span<const float> x) noexcept { return targets::chosen().sum_of_squares(x.data(), x.size()); }
 double sum_of_magnitudes(std::span<const float> x) noexcept { return targets::chosen().sum_of_magnitudes(x.data(), x.size()); }
 

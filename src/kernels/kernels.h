@@ -88,6 +88,9 @@ void accumulate_floats(double weight, std::span<const std::int32_t> symbols, std
 // The largest of the symbols' bits under `mask`, as unsigned numbers; 0 of none.
 std::uint32_t largest_pattern(std::span<const std::int32_t> symbols, std::uint32_t mask) noexcept;
 
+// counts[s] += how many of the symbols, all below 16, are s.
+void count_symbols(std::span<const std::int32_t> symbols, std::span<std::uint32_t, 16> counts) noexcept;
+
 // Σ x_i², Σ |x_i|, Σ x_i·points[symbols[i]] in float64, in an order that reference.h fixes.
 double sum_of_squares(std::span<const float> x) noexcept;
 double sum_of_magnitudes(std::span<const float> x) noexcept;

@@ -352,6 +352,10 @@ inline void accumulate_signed(double step, std::span<const std::int32_t> symbols
   }
 }
 
+inline void count_symbols(std::span<const std::int32_t> symbols, std::span<std::uint32_t, 16> counts) noexcept {
+  for (const std::int32_t symbol : symbols) ++counts[static_cast<std::size_t>(symbol)];
+}
+
 inline std::size_t subset_scratch(std::size_t n) noexcept { return (n + 63) / 64; }
 
 // Floyd's algorithm (Bentley, Floyd 1987) on a bitmap: k draws whatever n, of the members or, where they are fewer, of

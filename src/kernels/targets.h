@@ -85,6 +85,8 @@ struct Kernels {
   void (*accumulate_floats)(double weight, const std::int32_t* symbols, std::size_t n, double* sum);
   std::uint32_t (*largest_pattern)(const std::int32_t* symbols, std::size_t n, std::uint32_t mask);
 
+  void (*count_symbols)(const std::int32_t* symbols, std::size_t n, std::uint32_t* counts);
+
   // kept = first + i, in order, for the values i whose word is at most limits[class − least]; none of the class INT16_MIN.
   // `most` is the largest limit. Their number; kept has room for n.
   std::size_t (*keep)(const std::uint32_t* words, const std::int16_t* classes, const std::uint32_t* limits, int least,

@@ -335,6 +335,15 @@ class Checker {
 
   void sums() {
     const std::vector<std::int32_t> symbols = symbols_below(n_, 200, 3);
+    for (const std::size_t alphabet : {1, 3, 16}) {
+      const std::vector<std::int32_t> few = symbols_below(n_, alphabet, 7);
+      Unaligned<std::int32_t> unaligned(few, offset_);
+      std::uint32_t got[16] = {5};
+      std::uint32_t want[16] = {5};
+      kernels_.count_symbols(unaligned.data(), n_, got);
+      reference::count_symbols(few, want);
+      expect(std::ranges::equal(got, want), "count_symbols");
+    }
     const std::vector<double> points = doubles(200, 2);
     const std::vector<double> start = doubles(n_, 5);
     Unaligned<std::int32_t> in(symbols, offset_ + 2);
