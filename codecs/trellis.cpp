@@ -4,7 +4,9 @@
 #include <bit>
 #include <cmath>
 #include <memory>
+#include <numeric>
 #include <optional>
+#include <utility>
 
 #include "kernels/cells.h"
 #include "kernels/kernels.h"
@@ -57,6 +59,8 @@ constexpr double kStateBits = 27;         // of a lane of the coder, about
 constexpr std::size_t kMaxSamples = 8192;      // that the encoder looks at to choose its steps
 constexpr std::size_t kCoarseStride = 4;       // every so many of them are enough to come near,
 constexpr std::size_t kLeastCoarse = 1024;     // where there are that many
+constexpr std::size_t kChunk = 512;   // values that are coded at a time
+constexpr std::size_t kGroup = 16;    // of them, whose intervals are found together
 // Up to that rate the energies of the samples stand for those of all values.
 constexpr double kSampledBits = 8;
 
@@ -99,7 +103,31 @@ class ClassCodes {
     return Workspace::bytes_for<ClassCode>(static_cast<std::size_t>(range));
   }
 
+  int least() const noexcept { return least_; }
   const ClassCode& operator[](int c) const noexcept { return codes_[static_cast<std::size_t>(c - least_)]; }
+
+  // The cells' models as arrays; false where not all of them can be used in lanes.
+  bool tables(Workspace& workspace, int shape, targets::CellTables& tables) const noexcept {
+    const auto slopes = workspace.take<std::int32_t>(codes_.size());
+    const auto guides = workspace.take<std::uint32_t>(codes_.size());
+    for (std::size_t i = 0; i < codes_.size(); ++i) {
+      const CellModel& cells = codes_[i].cells;
+      if (!cells.in_lanes()) return false;
+      slopes[i] = cells.slope();
+      guides[i] = cells.guide();
+    }
+    tables.cdf = distribution(shape);
+    tables.quantiles = quantiles(shape);
+    tables.slopes = slopes.data();
+    tables.guides = guides.data();
+    tables.least = least_;
+    return true;
+  }
+  // Of those, and of the codes' fields as arrays.
+  static std::size_t table_bytes(int range) noexcept {
+    const auto size = static_cast<std::size_t>(range);
+    return 2 * Workspace::bytes_for<std::uint32_t>(size) + 3 * Workspace::bytes_for<double>(size) + Workspace::bytes_for<std::uint16_t>(size);
+  }
 
   // Allocation of the error (docs/codecs.md): D(D + σ²) = σ²/μ for values that are all kept; below the level, where D would
   // exceed coarse_noise·σ², values are kept with probability σ/σ_level instead, and D stays at that.
@@ -189,12 +217,12 @@ class Dithered final : public Quantizer {
   std::size_t workspace_bytes() const noexcept override {
     return 2 * Workspace::bytes_for<std::int16_t>(n_) + Workspace::bytes_for<std::byte>(scale_->max_side_bytes()) +
            scale_->workspace_bytes() +
-           2 * ClassCodes::workspace_bytes(2 * kMaxClass + 1) + Workspace::bytes_for<std::uint32_t>(n_) * 2 +
+           2 * ClassCodes::workspace_bytes(2 * kMaxClass + 1) + ClassCodes::table_bytes(2 * kMaxClass + 1) + Workspace::bytes_for<std::uint32_t>(n_) * 2 +
            Workspace::bytes_for<std::uint32_t>(2 * kMaxClass + 1) + Workspace::bytes_for<double>(n_) +
            Workspace::bytes_for<std::int64_t>(n_) + Workspace::bytes_for<std::uint16_t>(n_) +
            (states_ == 1 ? 0 : Workspace::bytes_for<std::byte>(trellis_scratch(states_, n_))) + 4 * kMaxRansLanes +
            Pilot::workspace_bytes(samples()) + 6 * Workspace::bytes_for<double>(2 * kMaxClass + 1) +
-           Workspace::bytes_for<std::uint32_t>(trellis_streams(n_)) + 64 * 16;
+           64 * 16;
   }
 
   bool learns() const noexcept override { return profiled_; }
@@ -262,7 +290,7 @@ class Dithered final : public Quantizer {
 
   std::size_t opened_bytes() const noexcept override {
     return Workspace::bytes_for<Opened>(1) + 2 * Workspace::bytes_for<std::int16_t>(n_) + 2 * Workspace::bytes_for<std::uint32_t>(n_) +
-           ClassCodes::workspace_bytes(2 * kMaxClass + 1);
+           ClassCodes::workspace_bytes(2 * kMaxClass + 1) + ClassCodes::table_bytes(2 * kMaxClass + 1);
   }
 
   const void* open(const StageContext& context, std::span<const std::byte> side) const noexcept override {
@@ -287,8 +315,15 @@ class Dithered final : public Quantizer {
                        std::span<const std::int32_t> symbols) const override {
     const Opened& opened = opened_in(context);
     double most = 0;
-    for (std::size_t j = 0; j < opened.kept.size(); ++j)
-      most = std::max(most, (std::abs(static_cast<double>(symbols[opened.kept[j]])) + 4) * opened.code(j).point);
+    if (opened.one_class) {
+      std::uint32_t farthest = 0;
+      for (const std::uint32_t i : opened.kept)
+        farthest = std::max(farthest, static_cast<std::uint32_t>(std::abs(static_cast<std::int64_t>(symbols[i]))));
+      if (!opened.kept.empty()) most = (farthest + 4.0) * opened.code(0).point;
+    } else {
+      for (std::size_t j = 0; j < opened.kept.size(); ++j)
+        most = std::max(most, (std::abs(static_cast<double>(symbols[opened.kept[j]])) + 4) * opened.point(j));
+    }
     if (!std::isfinite(most)) throw Error(Errc::kMalformed, "a value is too large for float64");
     return most;
   }
@@ -299,10 +334,29 @@ class Dithered final : public Quantizer {
     const auto kept = opened.kept;
     const unsigned lanes = lanes_for(kept.size());
     rans.begin(lanes);
-    for (std::size_t j = kept.size(); j-- > 0;) {
-      const std::int64_t k = symbols[kept[j]];
-      const std::int64_t offset = dither(opened.words[j]) - parity(k) * kOneStep;
-      opened.code(j).cells.write(rans, static_cast<unsigned>(j % lanes), offset, point(k));
+    std::int32_t points[kChunk];
+    std::uint32_t starts[kChunk];
+    std::uint32_t frequencies[kChunk];
+    for (std::size_t end = kept.size(); end != 0;) {
+      const std::size_t first = (end - 1) / kChunk * kChunk;
+      std::size_t left = end - first;
+      opened.gather(symbols, first, std::span(points, left));
+      while (left != 0) {
+        if (left % kGroup == 0 && opened.in_lanes) {
+          const std::size_t after = left;
+          left = targets::chosen().cell_intervals(opened.tables, opened.classes_from(first), opened.words.data() + first, points,
+                                                  after, starts, frequencies);
+          rans.put_intervals(first + left, {starts + left, after - left}, {frequencies + left, after - left});
+        }
+        // One by one to the next group: those at the end, and a group with a point beyond its class's intervals.
+        for (const std::size_t group = left == 0 ? 0 : (left - 1) / kGroup * kGroup; left != group; --left) {
+          const std::size_t j = first + left - 1;
+          const std::int64_t k = points[left - 1];
+          const std::int64_t offset = dither(opened.words[j]) - parity(k) * kOneStep;
+          opened.code(j).cells.write(rans, static_cast<unsigned>(j % lanes), offset, point(k));
+        }
+      }
+      end = first;
     }
   }
 
@@ -314,34 +368,61 @@ class Dithered final : public Quantizer {
     const auto kept = opened.kept;
     const unsigned lanes = lanes_for(kept.size());
     const std::size_t streams = states_ == 1 ? 1 : trellis_streams(kept.size());
-    const auto states = context.workspace->take<std::uint32_t>(streams);
-    std::ranges::fill(states, 0u);
+    std::uint32_t states[kMaxTrellisStreams] = {};
     rans.begin(lanes);
-    for (std::size_t j = 0; j < kept.size() && rans.good(); ++j) {
-      std::uint32_t& state = states[j % streams];
-      const std::int64_t odd = states_ == 1 ? 0 : state & 1;
-      const std::int64_t offset = dither(opened.words[j]) - odd * kOneStep;
-      const std::int64_t m = opened.code(j).cells.read(rans, static_cast<unsigned>(j % lanes), offset);
-      const std::int64_t k = states_ == 1 ? m : 2 * m + odd;
-      if (std::abs(k) > static_cast<std::int64_t>(kFarthest) + 4) {
-        rans.fail();
-        return;
+    std::int32_t points[kChunk];
+    for (std::size_t first = 0; first < kept.size(); first += kChunk) {
+      const std::size_t count = std::min(kept.size() - first, kChunk);
+      for (std::size_t read = 0; read < count;) {
+        if (opened.in_lanes)
+          read = rans.take_cells(opened.tables, opened.classes_between(first, count), opened.words.subspan(first, count), read,
+                                 states, {points, count});
+        // One by one to the next round: a round with a point beyond its class's intervals, and what no rounds are made of.
+        for (const std::size_t round = std::min(read + lanes, count); read != round; ++read) {
+          const std::size_t j = first + read;
+          if (!rans.good()) return;
+          std::uint32_t& state = states[j % streams];
+          const std::int64_t odd = states_ == 1 ? 0 : state & 1;
+          const std::int64_t offset = dither(opened.words[j]) - odd * kOneStep;
+          const std::int64_t m = opened.code(j).cells.read(rans, static_cast<unsigned>(j % lanes), offset);
+          const std::int64_t k = states_ == 1 ? m : 2 * m + odd;
+          if (std::abs(k) > static_cast<std::int64_t>(kFarthest) + 4) {
+            rans.fail();
+            return;
+          }
+          points[read] = static_cast<std::int32_t>(k);
+          if (states_ != 1) state = code_.next(state, m);
+        }
       }
-      symbols[kept[j]] = static_cast<std::int32_t>(k);
-      if (states_ != 1) state = code_.next(state, m);
+      opened.scatter(std::span<const std::int32_t>(points, count), first, symbols);
     }
   }
 
   void accumulate(const StageContext& context, std::span<const std::byte>, std::span<const std::int32_t> symbols,
                   double weight, std::span<double> sum) const noexcept override {
     const Opened& opened = opened_in(context);
-    if (sums_integers()) {
-      for (std::size_t j = 0; j < opened.kept.size(); ++j)
-        sum[opened.kept[j]] += weight * units(opened.words[j], symbols[opened.kept[j]]);
-      return;
+    const auto kept = opened.kept;
+    const bool integers = sums_integers();
+    std::int32_t points[kChunk];
+    double values[kChunk];
+    for (std::size_t first = 0; first < kept.size(); first += kChunk) {
+      const std::size_t count = std::min(kept.size() - first, kChunk);
+      opened.gather(symbols, first, std::span(points, count));
+      static constexpr double kOne = 1;
+      std::size_t done = targets::chosen().dither_values(
+          integers ? &kOne : opened.factors, integers ? nullptr : opened.classes_from(first), opened.codes.least(), dither_shift(),
+          opened.words.data() + first, points, count, values);
+      for (; done != count; ++done) {
+        const std::size_t j = first + done;
+        values[done] = integers ? units(opened.words[j], points[done]) : value(opened, j, points[done]);
+      }
+      if (opened.all) {
+        const auto own = sum.subspan(first, count);
+        for (std::size_t i = 0; i < count; ++i) own[i] += weight * values[i];
+      } else {
+        for (std::size_t i = 0; i < count; ++i) sum[kept[first + i]] += weight * values[i];
+      }
     }
-    for (std::size_t j = 0; j < opened.kept.size(); ++j)
-      sum[opened.kept[j]] += weight * value(opened, j, symbols[opened.kept[j]]);
   }
 
   bool sums_integers() const noexcept override { return step_ || common_level_; }
@@ -408,8 +489,32 @@ class Dithered final : public Quantizer {
     std::span<const std::uint32_t> words;
     ClassCodes codes;
     bool consistent = true;            // nothing is coded only where there is nothing
+    const double* steps = nullptr;     // the codes' fields, class by class
+    const double* points = nullptr;
+    const double* factors = nullptr;   // points for values in 2^-24 steps
+    const std::uint16_t* weights = nullptr;
+    targets::CellTables tables;        // of their cells
+    bool in_lanes = false;             // whether they serve all of them
+    bool one_class = false;
+    bool all = false;                  // every value is kept
 
     const ClassCode& code(std::size_t j) const noexcept { return codes[classes[j]]; }
+    double point(std::size_t j) const noexcept { return points[classes[j] - codes.least()]; }
+    // Of kept values first, first + 1, …: from where they are among all, and back.
+    template <class T, class U>
+    void gather(std::span<const T> from, std::size_t first, std::span<U> to) const noexcept {
+      if (all) return std::ranges::copy(from.subspan(first, to.size()), to.begin()), void();
+      for (std::size_t i = 0; i < to.size(); ++i) to[i] = from[kept[first + i]];
+    }
+    template <class T, class U>
+    void scatter(std::span<const T> from, std::size_t first, std::span<U> to) const noexcept {
+      if (all) return std::ranges::copy(from, to.subspan(first).begin()), void();
+      for (std::size_t i = 0; i < from.size(); ++i) to[kept[first + i]] = from[i];
+    }
+    std::span<const std::int16_t> classes_between(std::size_t first, std::size_t count) const noexcept {
+      return one_class ? std::span<const std::int16_t>{} : classes.subspan(first, count);
+    }
+    const std::int16_t* classes_from(std::size_t first) const noexcept { return one_class ? nullptr : classes.data() + first; }
   };
 
   static const Opened& opened_in(const StageContext& context) noexcept { return *static_cast<const Opened*>(context.opened); }
@@ -420,6 +525,29 @@ class Dithered final : public Quantizer {
     std::span<std::int16_t> classes;
     std::span<float> noise;        // of the quantizer, in steps
     double scale = 1;              // values that one stands for
+
+    // By class, each in its order.
+    void sort(Workspace& workspace) noexcept {
+      if (x.empty()) return;
+      const auto [least, most] = std::ranges::minmax(classes);
+      if (least == most) return;
+      const Workspace::Scope scope(workspace);
+      const Pilot before{workspace.take<float>(x.size()), workspace.take<std::int16_t>(x.size()), workspace.take<float>(x.size())};
+      std::ranges::copy(x, before.x.begin());
+      std::ranges::copy(classes, before.classes.begin());
+      std::ranges::copy(noise, before.noise.begin());
+      const auto next = workspace.take<std::uint32_t>(static_cast<std::size_t>(most - least + 1));   // the next place of each class
+      std::ranges::fill(next, 0u);
+      for (const std::int16_t c : classes) ++next[static_cast<std::size_t>(c - least)];
+      std::uint32_t sum = 0;
+      for (std::uint32_t& of : next) sum += std::exchange(of, sum);
+      for (std::size_t j = 0; j < before.x.size(); ++j) {
+        const std::size_t at = next[static_cast<std::size_t>(before.classes[j] - least)]++;
+        x[at] = before.x[j];
+        classes[at] = before.classes[j];
+        noise[at] = before.noise[j];
+      }
+    }
 
     // Every few of them, spread like all.
     Pilot coarse(Workspace& workspace) const noexcept {
@@ -437,7 +565,7 @@ class Dithered final : public Quantizer {
 
     static std::size_t workspace_bytes(std::size_t count) noexcept {
       return 2 * (Workspace::bytes_for<float>(count) + Workspace::bytes_for<std::int16_t>(count) +
-                  Workspace::bytes_for<float>(count)) + Workspace::bytes_for<std::uint32_t>(count + 1);
+                  Workspace::bytes_for<float>(count)) + 2 * Workspace::bytes_for<std::uint32_t>(count + 1);
     }
   };
 
@@ -446,7 +574,8 @@ class Dithered final : public Quantizer {
   }
 
   // The top bits of a word are the dither, uniform over the code's period; its lowest bit is the sign.
-  std::int64_t dither(std::uint32_t word) const noexcept { return states_ == 1 ? word >> 8 : word >> 6; }
+  unsigned dither_shift() const noexcept { return states_ == 1 ? 8 : 6; }
+  std::int64_t dither(std::uint32_t word) const noexcept { return word >> dither_shift(); }
   static double sign(std::uint32_t word) noexcept { return (word & 1) != 0 ? -1 : 1; }
   std::int64_t parity(std::int64_t k) const noexcept { return states_ == 1 ? 0 : k & 1; }
   std::int64_t point(std::int64_t k) const noexcept { return states_ == 1 ? k : k >> 1; }
@@ -520,7 +649,7 @@ class Dithered final : public Quantizer {
 
   static Classes flat_classes(std::span<std::int16_t> room) noexcept {
     std::ranges::fill(room, std::int16_t{0});
-    return {room, {0, 0}};
+    return {room, {0, 0}, true};
   }
 
   const Opened& open(const StageContext& context, const Settings& settings, const Classes& classes) const noexcept {
@@ -531,13 +660,35 @@ class Dithered final : public Quantizer {
     opened.consistent = settings.zero ? empty || scale_->max_side_bytes() == 0 : !empty;
     if (settings.zero || empty) return opened;
     opened.codes = ClassCodes(workspace, kind_, range.least, range.most, settings);
+    opened.one_class = range.least == range.most;
+    opened.in_lanes = opened.codes.tables(workspace, settings.shape, opened.tables);
+    const auto size = static_cast<std::size_t>(range.most - range.least + 1);
+    const auto steps = workspace.take<double>(size);
+    const auto points = workspace.take<double>(size);
+    const auto factors = workspace.take<double>(size);
+    const auto weights = workspace.take<std::uint16_t>(size);
+    for (std::size_t at = 0; at < size; ++at) {
+      const ClassCode& code = opened.codes[range.least + static_cast<int>(at)];
+      steps[at] = code.steps;
+      points[at] = code.point;
+      factors[at] = 0x1p-24 * code.point;
+      weights[at] = code.weight;
+    }
+    opened.steps = steps.data();
+    opened.points = points.data();
+    opened.factors = factors.data();
+    opened.weights = weights.data();
+    opened.tables.spacing_bits = kStepBits + (states_ == 1 ? 0 : 1);
+    opened.tables.word_shift = dither_shift();
+    opened.tables.code = code_;
     draw(context, classes, opened);
     return opened;
   }
 
   // Which values are kept, and the word of dither of each.
   void draw(const StageContext& context, const Classes& all, Opened& opened) const noexcept {
-    const auto& [classes, range] = all;
+    const std::span<const std::int16_t> classes = all.of;
+    const ClassRange& range = all.range;
     Workspace& workspace = *context.workspace;
     const auto kept = workspace.take<std::uint32_t>(n_);
     const auto kept_classes = workspace.take<std::int16_t>(n_);
@@ -545,7 +696,11 @@ class Dithered final : public Quantizer {
     std::size_t count = 0;
     constexpr std::size_t kBlock = RandomStream::kBlockWords;
     std::uint32_t chances[kBlock];
-    if (opened.codes[range.least].keep >> 32 != 0) {
+    opened.all = all.all && opened.codes[range.least].keep >> 32 != 0;
+    if (opened.all) {
+      std::iota(kept.begin(), kept.end(), 0u);
+      count = n_;
+    } else if (opened.codes[range.least].keep >> 32 != 0) {
       for (std::size_t i = 0; i < n_; ++i) {
         kept[count] = static_cast<std::uint32_t>(i);
         count += classes[i] != kZeroClass ? 1 : 0;
@@ -563,9 +718,13 @@ class Dithered final : public Quantizer {
                                         size, static_cast<std::uint32_t>(start), kept.data() + count);
       }
     }
-    for (std::size_t j = 0; j < count; ++j) kept_classes[j] = classes[kept[j]];
     opened.kept = kept.first(count);
-    opened.classes = kept_classes.first(count);
+    if (opened.all) {
+      opened.classes = classes;
+    } else {
+      for (std::size_t j = 0; j < count; ++j) kept_classes[j] = classes[kept[j]];
+      opened.classes = kept_classes.first(count);
+    }
     opened.words = words.first(count);
     const RandomStream stream(context.key(!correlated_, Purpose::kDither));
     if (!correlated_) {
@@ -593,17 +752,25 @@ class Dithered final : public Quantizer {
     const auto kept = opened.kept;
     const auto places = workspace.take<std::int64_t>(kept.size());
     const auto weights = workspace.take<std::uint16_t>(kept.size());
-    for (std::size_t j = 0; j < kept.size(); ++j) {
-      const std::size_t i = kept[j];
-      const ClassCode& code = opened.code(j);
-      const double steps = sign(opened.words[j]) * static_cast<double>(x[i]) * code.steps;
-      if (!(std::abs(steps) < kFarthest))
-        throw Error(Errc::kBadArgument, "value " + std::to_string(i) + " is " + std::to_string(x[i]) + ", over 2^30 steps of " +
-                                            std::to_string(1 / code.steps) + "; choose a larger step or another scale model");
-      places[j] = std::llrint(steps * 0x1p24) + dither(opened.words[j]);
-      weights[j] = code.weight;
+    float values[kChunk];
+    for (std::size_t first = 0; first < kept.size(); first += kChunk) {
+      const std::size_t count = std::min(kept.size() - first, kChunk);
+      opened.gather(x, first, std::span(values, count));
+      for (std::size_t done = 0; done < count;) {
+        const std::size_t at = first + done;
+        done += targets::chosen().dither_places(opened.steps, opened.classes_from(at), opened.codes.least(), dither_shift(),
+                                                opened.words.data() + at, values + done, count - done, places.data() + at);
+        // One by one to the next group: one with a value that is very many steps, and the last ones.
+        for (const std::size_t group = std::min(done + kGroup, count); done != group; ++done)
+          places[first + done] = place(opened, first + done, x[kept[first + done]]);
+      }
     }
-    const auto points = workspace.take<std::int32_t>(kept.size());
+    if (opened.one_class) {
+      std::ranges::fill(weights, opened.codes[opened.codes.least()].weight);
+    } else {
+      for (std::size_t j = 0; j < kept.size(); ++j) weights[j] = opened.weights[opened.classes[j] - opened.codes.least()];
+    }
+    const auto points = opened.all ? symbols : workspace.take<std::int32_t>(kept.size());
     if (states_ == 1) {
       for (std::size_t j = 0; j < kept.size(); ++j)
         points[j] = static_cast<std::int32_t>((places[j] + kOneStep / 2) >> kStepBits);
@@ -611,7 +778,15 @@ class Dithered final : public Quantizer {
       const std::size_t bytes = trellis_scratch(states_, kept.size());
       trellis_search(code_, places, weights, workspace.take<std::byte>(bytes), points);
     }
-    for (std::size_t j = 0; j < kept.size(); ++j) symbols[kept[j]] = points[j];
+    if (!opened.all) opened.scatter(std::span<const std::int32_t>(points), 0, symbols);
+  }
+
+  std::int64_t place(const Opened& opened, std::size_t j, float x) const {
+    const double in_steps = sign(opened.words[j]) * static_cast<double>(x) * opened.code(j).steps;
+    if (!(std::abs(in_steps) < kFarthest))
+      throw Error(Errc::kBadArgument, "value " + std::to_string(opened.kept[j]) + " is " + std::to_string(x) + ", over 2^30 steps of " +
+                                          std::to_string(1 / opened.code(j).steps) + "; choose a larger step or another scale model");
+    return std::llrint(in_steps * 0x1p24) + dither(opened.words[j]);
   }
 
   // ---- choosing steps ----
@@ -626,7 +801,8 @@ class Dithered final : public Quantizer {
   };
 
   Energies measure(Workspace& workspace, std::span<const float> x, const Classes& all) const noexcept {
-    const auto& [classes, range] = all;
+    const std::span<const std::int16_t> classes = all.of;
+    const ClassRange& range = all.range;
     Energies e = no_energies(workspace, range);
     for (std::size_t i = 0; i < x.size(); ++i) {
       if (classes[i] == kZeroClass) continue;
@@ -723,6 +899,7 @@ class Dithered final : public Quantizer {
     pilot.x = pilot.x.first(count);
     pilot.classes = pilot.classes.first(count);
     pilot.noise = pilot.noise.first(count);
+    pilot.sort(workspace);
     pilot.scale = most == 0 ? 1 : static_cast<double>(n_) / static_cast<double>(most);
     return pilot;
   }
@@ -733,11 +910,16 @@ class Dithered final : public Quantizer {
     const ClassCodes codes(workspace, kind_, range.least, range.most, settings);
     double sum = 0;
     double kept = 0;
-    for (std::size_t j = 0; j < pilot.x.size(); ++j) {
-      const ClassCode& code = codes[pilot.classes[j]];
+    const auto scratch = workspace.take<std::uint32_t>(pilot.x.size());
+    for (std::size_t first = 0; first < pilot.x.size();) {
+      std::size_t end = first + 1;
+      while (end < pilot.x.size() && pilot.classes[end] == pilot.classes[first]) ++end;
+      const std::size_t count = end - first;
+      const ClassCode& code = codes[pilot.classes[first]];
       const double p = static_cast<double>(code.keep) * 0x1p-32;
-      sum += p * code.cells.length(std::min(static_cast<double>(pilot.x[j]) * code.steps, 0x1p30) + pilot.noise[j]);
-      kept += p;
+      sum += p * code.cells.lengths(code.steps, pilot.x.subspan(first, count), pilot.noise.subspan(first, count), scratch);
+      kept += p * static_cast<double>(count);
+      first = end;
     }
     return pilot.scale * sum + kStateBits * lanes_for(static_cast<std::size_t>(pilot.scale * kept));
   }

@@ -203,11 +203,7 @@ std::span<const std::byte> run_bytes(ByteReader& side) { return side.bytes(stati
 
 void fail(const ByteReader& side) { side.malformed("the scales of the values are damaged"); }
 
-double energy(std::span<const float> x) noexcept {
-  double sum = 0;
-  for (const float v : x) sum += static_cast<double>(v) * static_cast<double>(v);
-  return sum;
-}
+double energy(std::span<const float> x) noexcept { return kernels::sum_of_squares(x); }
 
 // ---- the models ------------------------------------------------------------------------------------------------------
 
@@ -363,21 +359,16 @@ class Measured final : public ScaleModel {
     for (std::size_t i = 0; i < shape.rows; ++i)
       row_classes[i] = class_of(energy(x.subspan(i * shape.columns, shape.columns)) / static_cast<double>(shape.columns));
     fit_columns(x, shape, columns, row_classes, column_classes);
-    double inverses[kMaxInverses];
+    double count = 0;   // of the columns that have values
+    for (std::size_t j = 0; j < shape.columns; ++j) {
+      const bool zero = column_classes[j] == kZeroClass;
+      columns[j] = zero ? 0 : energy_of(-column_classes[j]);
+      count += zero ? 0 : 1;
+    }
     for (std::size_t i = 0; i < shape.rows; ++i) {
       if (row_classes[i] == kZeroClass) continue;
-      double sum = 0;
-      std::size_t count = 0;
-      for (std::size_t j = 0; j < shape.columns; j += kMaxInverses) {
-        const std::size_t end = std::min(j + kMaxInverses, shape.columns);
-        for (std::size_t k = j; k < end; ++k) inverses[k - j] = column_classes[k] == kZeroClass ? 0 : energy_of(-column_classes[k]);
-        for (std::size_t k = j; k < end; ++k) {
-          const double v = x[i * shape.columns + k];
-          sum += v * v * inverses[k - j];
-          count += column_classes[k] == kZeroClass ? 0 : 1;
-        }
-      }
-      row_classes[i] = class_of(sum / static_cast<double>(count));
+      const auto row = x.subspan(i * shape.columns, shape.columns);
+      row_classes[i] = class_of(kernels::sum_of_weighted_squares(row, columns) / count);
     }
     coarsen(row_classes, shape.columns);
     fit_columns(x, shape, columns, row_classes, column_classes);
@@ -392,9 +383,7 @@ class Measured final : public ScaleModel {
       if (row_classes[i] == kZeroClass) continue;
       ++rows;
       const auto row = x.subspan(i * shape.columns, shape.columns);
-      const double inverse = energy_of(-row_classes[i]);
-      for (std::size_t j = 0; j < shape.columns; ++j)
-        columns[j] += static_cast<double>(row[j]) * static_cast<double>(row[j]) * inverse;
+      kernels::add_squares(row, energy_of(-row_classes[i]), columns);
     }
     for (std::size_t j = 0; j < shape.columns; ++j)
       column_classes[j] = class_of(columns[j] / static_cast<double>(std::max<std::size_t>(rows, 1)));
@@ -412,6 +401,11 @@ class Measured final : public ScaleModel {
     }
   }
 
+  // Two of them add up to a number of 16 bits.
+  static bool sums_fit(std::span<const std::int16_t> scales) noexcept {
+    return std::ranges::all_of(scales, [](std::int16_t c) { return c == kZeroClass || std::abs(c) <= INT16_MAX / 2; });
+  }
+
   void expand(std::span<const std::int16_t> scales, std::span<std::int16_t> classes) const noexcept {
     for (const MatrixShape& part : parts_) {
       if (part.rows > 1) {
@@ -420,12 +414,28 @@ class Measured final : public ScaleModel {
         scales = scales.subspan(part.rows + part.columns);
         const int floor = std::max(*std::ranges::max_element(rows), std::int16_t{-4 * kMaxClass}) +
                           std::max(*std::ranges::max_element(columns), std::int16_t{-4 * kMaxClass}) - kDepth;
+        const auto least = static_cast<std::int16_t>(std::clamp(floor, -kMaxClass, kMaxClass));
+        const auto most = static_cast<std::int16_t>(kMaxClass);
+        const bool narrow = sums_fit(rows) && sums_fit(columns);
         for (const std::int16_t row : rows) {
-          for (std::size_t j = 0; j < part.columns; ++j)
-            classes[j] = row == kZeroClass || columns[j] == kZeroClass
-                             ? kZeroClass
-                             : static_cast<std::int16_t>(std::clamp(std::max(row + columns[j], floor), -kMaxClass, kMaxClass));
+          const auto own = classes.first(part.columns);
           classes = classes.subspan(part.columns);
+          if (row == kZeroClass) {
+            std::ranges::fill(own, kZeroClass);
+          } else if (narrow) {
+            // In 16 bits throughout, which takes half the time; the class of zeros may wrap around.
+            for (std::size_t j = 0; j < own.size(); ++j) {
+              const std::int16_t c = columns[j];
+              auto sum = static_cast<std::int16_t>(static_cast<std::uint16_t>(row) + static_cast<std::uint16_t>(c));
+              sum = sum < least ? least : sum;
+              sum = sum > most ? most : sum;
+              own[j] = c == kZeroClass ? kZeroClass : sum;
+            }
+          } else {
+            for (std::size_t j = 0; j < own.size(); ++j)
+              own[j] = columns[j] == kZeroClass ? kZeroClass
+                                                : static_cast<std::int16_t>(std::clamp<int>(row + columns[j], least, most));
+          }
         }
       } else {
         for (std::size_t i = 0; i < part.columns; ++i) {
@@ -438,7 +448,6 @@ class Measured final : public ScaleModel {
     }
   }
 
-  static constexpr std::size_t kMaxInverses = 256;
 
   std::size_t block_;
   std::vector<MatrixShape> parts_;
@@ -450,14 +459,19 @@ class Measured final : public ScaleModel {
 }  // namespace
 
 Classes with_range(std::span<const std::int16_t> classes) noexcept {
-  std::int16_t least = INT16_MAX;
+  // One less than each class: the largest number for the class of zeros, which wraps around.
+  static_assert(kZeroClass == INT16_MIN);
+  std::int16_t before_least = INT16_MAX;
   std::int16_t most = INT16_MIN;
+  std::int16_t lowest = INT16_MAX;
   for (const std::int16_t c : classes) {
+    const auto before = static_cast<std::int16_t>(static_cast<std::uint16_t>(c) - 1u);
+    before_least = before < before_least ? before : before_least;
     most = c > most ? c : most;
-    const std::int16_t other = c == kZeroClass ? INT16_MAX : c;
-    least = other < least ? other : least;
+    lowest = c < lowest ? c : lowest;
   }
-  return {classes, most < least ? ClassRange{} : ClassRange{least, most}};
+  const int least = before_least + 1;
+  return {classes, most < least ? ClassRange{} : ClassRange{least, most}, !classes.empty() && lowest != kZeroClass};
 }
 
 // Half-octaves of an energy, which are quarter-octaves of the standard deviation.

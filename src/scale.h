@@ -55,6 +55,7 @@ struct ClassRange {
 struct Classes {
   std::span<const std::int16_t> of;
   ClassRange range;
+  bool all = false;   // no value is without one
 };
 Classes with_range(std::span<const std::int16_t> classes) noexcept;
 

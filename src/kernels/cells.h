@@ -13,29 +13,22 @@
 // grid. Integers only, from tables of a few distribution functions (docs/frame-format.md).
 namespace fewbits {
 
-// Fixed point: 24 fractional bits of a step.
-inline constexpr unsigned kStepBits = 24;
 inline constexpr std::int64_t kOneStep = std::int64_t{1} << kStepBits;
 
 // Shapes of the values' distribution: the normal one, and scale mixtures of it with ever heavier tails, all of variance 1.
 inline constexpr int kShapes = 7;
-inline constexpr int kCdfPerUnit = 128;           // entries to a standard deviation
-inline constexpr int kCdfHalf = 8 * kCdfPerUnit;  // entries on either side of 0
-inline constexpr unsigned kCdfBits = 20;
-
 // F(z) at z = (i − kCdfHalf)/kCdfPerUnit in units of 2^-20, for i = 0 … 2·kCdfHalf; 0 at the first, 2^20 at the last.
 const std::uint32_t* distribution(int shape) noexcept;
 
-// Its inverse, about: z·kCdfPerUnit where F(z) is in the middle of the i-th of 256 equal parts.
-inline constexpr unsigned kInverseBits = 8;
+// Its inverse, about: z·kCdfPerUnit where F(z) is in the middle of the i-th of 2^kInverseBits equal parts.
 const float* quantiles(int shape) noexcept;
 
 // 256·log2(1 + i/256), by counting 1/256ths of an octave.
-inline constexpr std::array<std::uint16_t, 257> kLengths = [] {
-  std::array<std::uint16_t, 257> lengths{};
+inline constexpr std::array<std::uint32_t, 257> kLengths = [] {
+  std::array<std::uint32_t, 257> lengths{};
   const double root = 0x1.00b1afa5abcbfp+0;   // 2^(1/256)
   double power = 1;
-  std::uint16_t count = 0;
+  std::uint32_t count = 0;
   for (std::size_t i = 0; i < lengths.size(); ++i) {
     const double value = 1 + static_cast<double>(i) / 256;
     while (count < 256 && power * root <= value) {
@@ -120,13 +113,33 @@ class CellModel {
 
   // Bits of a point that is `steps` from 0, about; what is out of reach of the table counts as escapes.
   double length(double steps) const noexcept {
-    const double entry = steps * (static_cast<double>(slope_) * 0x1p-20);
-    const double half = std::min(static_cast<double>(slope_) * (0x1p-44 * static_cast<double>(std::int64_t{1} << (spacing_bits_ - 1 + raw_bits_))),
-                                 2.0 * kCdfHalf);
+    const double entry = steps * table_entries();
+    const double half = half_bin_entries();
     const std::uint32_t share = cdf_[nearest_entry(entry + half)] - cdf_[nearest_entry(entry - half)];
-    const double near = code_length(share + (1u << (kCdfBits - kRansBits))) * (1 / 256.0) + raw_bits_;
-    const double beyond = steps * (0x1p24 / static_cast<double>(std::int64_t{1} << (spacing_bits_ + raw_bits_))) - window_;
+    const double near = code_length(share + kLeastBinShare) * (1 / 256.0) + raw_bits_;
+    const double beyond = steps * bins_to_step() - window_;
     return beyond < 1 ? near : near + 2 * static_cast<int>(std::bit_width(static_cast<std::uint64_t>(std::min(beyond, 0x1p40)))) + 1;
+  }
+
+  // Σ length(x_i·steps + noise_i), x_i·steps at most 2^30; scratch (shape that of x).
+  double lengths(double steps, std::span<const float> x, std::span<const float> noise,
+                 std::span<std::uint32_t> scratch) const noexcept {
+    std::size_t left = 0;
+    const targets::CellLengths model{cdf_, kLengths.data(), steps, table_entries(), half_bin_entries(), bins_to_step(),
+                                     static_cast<double>(window_)};
+    const std::uint64_t sum = targets::chosen().cell_lengths(model, x.data(), noise.data(), x.size(), scratch.data(), &left);
+    double total = static_cast<double>(sum) * (1 / 256.0) + static_cast<double>(raw_bits_ * (x.size() - left));
+    for (const std::uint32_t i : scratch.first(left))
+      total += length(std::min(static_cast<double>(x[i]) * steps, 0x1p30) + static_cast<double>(noise[i]));
+    return total;
+  }
+
+  // Whether the loops over lanes can be used: the points' numbers have no raw bits. Then also what they need to know.
+  bool in_lanes() const noexcept { return raw_bits_ == 0 && slope_ >> 31 == 0; }
+  std::int32_t slope() const noexcept { return static_cast<std::int32_t>(slope_); }
+  std::uint32_t guide() const noexcept {
+    const auto points = std::bit_cast<std::uint32_t>(static_cast<float>(bins_));
+    return (points & ~targets::kGuideWindow) | static_cast<std::uint32_t>(window_);
   }
 
   // The most bits that `write` takes.
@@ -134,6 +147,14 @@ class CellModel {
 
  private:
   static constexpr double kReach = 4.5;   // standard deviations within which points have symbols of their own
+
+  // Bins to a step, entries of the table to a step and to half a bin.
+  double bins_to_step() const noexcept { return 0x1p24 / static_cast<double>(std::int64_t{1} << (spacing_bits_ + raw_bits_)); }
+  double table_entries() const noexcept { return static_cast<double>(slope_) * 0x1p-20; }
+  double half_bin_entries() const noexcept {
+    const double half = static_cast<double>(slope_) * (0x1p-44 * static_cast<double>(std::int64_t{1} << (spacing_bits_ - 1 + raw_bits_)));
+    return std::min(half, 2.0 * kCdfHalf);
+  }
 
   std::int64_t half_bin() const noexcept { return (std::int64_t{1} << raw_bits_) >> 1; }
 

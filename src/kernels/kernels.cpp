@@ -167,6 +167,12 @@ void count_symbols(std::span<const std::int32_t> symbols, std::span<std::uint32_
 }
 
 double sum_of_squares(std::span<const float> x) noexcept { return targets::chosen().sum_of_squares(x.data(), x.size()); }
+double sum_of_weighted_squares(std::span<const float> x, std::span<const double> weights) noexcept {
+  return targets::chosen().sum_of_weighted_squares(x.data(), weights.data(), x.size());
+}
+void add_squares(std::span<const float> x, double factor, std::span<double> sums) noexcept {
+  targets::chosen().add_squares(x.data(), factor, x.size(), sums.data());
+}
 double sum_of_magnitudes(std::span<const float> x) noexcept { return targets::chosen().sum_of_magnitudes(x.data(), x.size()); }
 
 double sum_of_products(std::span<const float> x, std::span<const std::int32_t> symbols,

@@ -91,11 +91,15 @@ std::uint32_t largest_pattern(std::span<const std::int32_t> symbols, std::uint32
 // counts[s] += how many of the symbols, all below 16, are s.
 void count_symbols(std::span<const std::int32_t> symbols, std::span<std::uint32_t, 16> counts) noexcept;
 
-// Σ x_i², Σ |x_i|, Σ x_i·points[symbols[i]] in float64, in an order that reference.h fixes.
+// Σ x_i², Σ x_i²·weights[i], Σ |x_i|, Σ x_i·points[symbols[i]] in float64, in an order that reference.h fixes.
 double sum_of_squares(std::span<const float> x) noexcept;
+double sum_of_weighted_squares(std::span<const float> x, std::span<const double> weights) noexcept;
 double sum_of_magnitudes(std::span<const float> x) noexcept;
 double sum_of_products(std::span<const float> x, std::span<const std::int32_t> symbols,
                        std::span<const double> points) noexcept;
+
+// sums[i] += x_i²·factor.
+void add_squares(std::span<const float> x, double factor, std::span<double> sums) noexcept;
 
 // symbols[i] = how many thresholds are at most x_i. They do not fall, and are 2^k − 1, k ≥ 1.
 void count_thresholds(std::span<const float> x, std::span<const float> thresholds,

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -7,17 +8,12 @@
 #include <span>
 
 #include "kernels/check.h"
+#include "kernels/coder_tables.h"
 #include "kernels/targets.h"
 
 // Range asymmetric numeral systems (Duda 2013, arXiv 1311.2540) with interleaved states: 32-bit states in [2^16, 2^32),
 // probabilities of 15 bits, 16-bit words. docs/frame-format.md specifies the bytes.
 namespace fewbits {
-
-inline constexpr unsigned kRansBits = 15;
-inline constexpr std::uint32_t kRansTotal = 1u << kRansBits;
-inline constexpr std::uint32_t kRansLow = 1u << 16;   // the least state, and every lane's first
-inline constexpr std::size_t kMaxRansLanes = 32;
-inline constexpr std::size_t kRansTableSymbols = 16;   // that whole rounds of lanes are coded with at once
 
 // Where a symbol's interval begins among kRansTotal, and how long it is (at least 1).
 struct RansInterval {
@@ -61,6 +57,21 @@ class RansWriter {
                         std::span<const std::int32_t> symbols) noexcept {
     FEWBITS_DCHECK(lanes_ == kMaxRansLanes && symbols.size() % kMaxRansLanes == 0);
     return targets::chosen().rans_put(borders.data(), symbols.data(), symbols.size(), states_, begin_, &next_);
+  }
+
+  // Symbols first, first + 1, … of all, symbol i in lane i mod lanes, from the last on: of each where its interval starts, and
+  // how long it is.
+  void put_intervals(std::size_t first, std::span<const std::uint32_t> starts, std::span<const std::uint32_t> frequencies) noexcept {
+    std::size_t left = starts.size();
+    const auto put_last = [&] {
+      --left;
+      put(static_cast<unsigned>((first + left) % lanes_), {starts[left], frequencies[left]});
+    };
+    while (left != 0 && (first + left) % lanes_ != 0) put_last();
+    const std::size_t below = std::min((lanes_ - first % lanes_) % lanes_, left);   // of a round that others have begun
+    left = below + targets::chosen().rans_put_intervals(starts.data() + below, frequencies.data() + below, left - below, lanes_,
+                                                        states_, begin_, &next_);
+    while (left != 0) put_last();
   }
 
   // `count` ≤ 15 bits that are equally likely.
@@ -155,6 +166,23 @@ class RansReader {
     const std::uint8_t* next = all + position_;
     const std::size_t read = targets::chosen().rans_take(borders.data(), symbols.data(), symbols.size(), states_, &next,
                                                          all + bytes_.size(), counts.data());
+    position_ = static_cast<std::size_t>(next - all);
+    return read;
+  }
+
+  // Points of dithered cells (cells.h) from value `first` on, value i in lane i mod lanes and in the trellis i mod
+  // kMaxTrellisStreams, whose states are `codes`; `classes` may be empty where all are of the class `tables.least`. How many of
+  // the values are read then: whole rounds of lanes up to one that has a point without a symbol of its own.
+  std::size_t take_cells(const targets::CellTables& tables, std::span<const std::int16_t> classes,
+                         std::span<const std::uint32_t> words, std::size_t first, std::span<std::uint32_t> codes,
+                         std::span<std::int32_t> points) noexcept {
+    FEWBITS_DCHECK(first % lanes_ == 0);
+    if (failed_) return first;
+    const auto* const all = reinterpret_cast<const std::uint8_t*>(bytes_.data());
+    const std::uint8_t* next = all + position_;
+    const std::size_t read =
+        targets::chosen().rans_take_cells(tables, classes.empty() ? nullptr : classes.data(), words.data(), first, points.size(),
+                                          lanes_, codes.data(), points.data(), states_, &next, all + bytes_.size());
     position_ = static_cast<std::size_t>(next - all);
     return read;
   }

@@ -285,6 +285,14 @@ inline double sum_of_squares(std::span<const float> x) noexcept {
   return lane_sum(x.size(), [&](std::size_t i) { return static_cast<double>(x[i]) * static_cast<double>(x[i]); });
 }
 
+inline double sum_of_weighted_squares(std::span<const float> x, std::span<const double> weights) noexcept {
+  return lane_sum(x.size(), [&](std::size_t i) { return static_cast<double>(x[i]) * static_cast<double>(x[i]) * weights[i]; });
+}
+
+inline void add_squares(std::span<const float> x, double factor, std::span<double> sums) noexcept {
+  for (std::size_t i = 0; i < x.size(); ++i) sums[i] += static_cast<double>(x[i]) * static_cast<double>(x[i]) * factor;
+}
+
 inline double sum_of_magnitudes(std::span<const float> x) noexcept {
   return lane_sum(x.size(), [&](std::size_t i) { return static_cast<double>(std::abs(x[i])); });
 }

@@ -98,6 +98,7 @@ template <> struct Wrapping<std::int64_t> { using type = std::uint64_t; };
 FEWBITS_BINARY(+)
 FEWBITS_BINARY(-)
 FEWBITS_BINARY(*)
+FEWBITS_BINARY(/)
 FEWBITS_BINARY(&)
 FEWBITS_BINARY(|)
 FEWBITS_BINARY(^)
@@ -232,6 +233,12 @@ FEWBITS_INLINE F64 times_biased(F64 biased, F64 slope) noexcept {
   return biased;
 }
 
+// 0, 1, … 15.
+FEWBITS_INLINE U32 counting() noexcept {
+  static constexpr std::uint32_t kLanes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  return U32::load(kLanes);
+}
+
 // Lane i of a native vector takes lane i ^ distance.
 template <std::size_t kDistance, class T>
 FEWBITS_INLINE typename Vec<T>::Native exchange_part(typename Vec<T>::Native a) noexcept {
@@ -296,6 +303,15 @@ FEWBITS_INLINE I32 widen(const From* from) noexcept {
     r.part[p] = __builtin_convertvector(h, I32::Native);
   }
   return r;
+}
+
+// The low halves of sixteen lanes.
+FEWBITS_INLINE void store_low_halves(I32 v, std::int16_t* to) noexcept {
+  typedef std::int16_t Half __attribute__((vector_size(kNativeBytes / 2)));
+  FEWBITS_UNROLL for (std::size_t p = 0; p < kParts; ++p) {
+    const Half half = __builtin_convertvector(v.part[p], Half);
+    __builtin_memcpy(to + p * I32::kPartLanes, &half, sizeof half);
+  }
 }
 
 FEWBITS_INLINE U32 gather(const std::uint32_t* table, I32 index) noexcept {
@@ -485,6 +501,117 @@ FEWBITS_INLINE void compress(U32 v, std::uint32_t mask, std::uint32_t* out) noex
   std::uint32_t lanes[16];
   v.store(lanes);
   for (; mask != 0; mask &= mask - 1) *out++ = lanes[__builtin_ctz(mask)];
+#endif
+}
+
+// (a·b + 2^43) >> 44, of products below 2^63 in magnitude.
+FEWBITS_INLINE I32 product_over_2_44(I32 a, I32 b) noexcept {
+#if defined(__AVX512BW__)
+  const __m512i x = (__m512i)a.part[0], y = (__m512i)b.part[0];
+  const __m512i half = _mm512_set1_epi64(std::int64_t{1} << 43);
+  const __m512i even = _mm512_add_epi64(_mm512_mul_epi32(x, y), half);
+  const __m512i odd = _mm512_add_epi64(_mm512_mul_epi32(_mm512_srli_epi64(x, 32), _mm512_srli_epi64(y, 32)), half);
+  I32 r;
+  r.part[0] = (I32::Native)_mm512_srai_epi32(_mm512_mask_shuffle_epi32(odd, 0x5555, even, _MM_PERM_DDBB), 12);
+  return r;
+#elif defined(__AVX2__) && !defined(FEWBITS_WIDE_VECTORS)
+  I32 r;
+  FEWBITS_UNROLL for (std::size_t p = 0; p < kParts; ++p) {
+    const __m256i x = (__m256i)a.part[p], y = (__m256i)b.part[p];
+    const __m256i half = _mm256_set1_epi64x(std::int64_t{1} << 43);
+    const __m256i even = _mm256_add_epi64(_mm256_mul_epi32(x, y), half);
+    const __m256i odd = _mm256_add_epi64(_mm256_mul_epi32(_mm256_srli_epi64(x, 32), _mm256_srli_epi64(y, 32)), half);
+    r.part[p] = (I32::Native)_mm256_srai_epi32(_mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xAA), 12);
+  }
+  return r;
+#else
+  std::int32_t x[16], y[16];
+  a.store(x);
+  b.store(y);
+  for (int i = 0; i < 16; ++i)
+    x[i] = static_cast<std::int32_t>((static_cast<std::int64_t>(x[i]) * y[i] + (std::int64_t{1} << 43)) >> 44);
+  return I32::load(x);
+#endif
+}
+
+// a / b rounded down, of quotients below 2^31; b is not 0 and below 2^31.
+FEWBITS_INLINE U32 quotient(U32 a, U32 b) noexcept {
+  // Its distance from the next integer is above 2^-31, so float64 rounds nothing over it.
+  const F64 offset = F64::all(0x1p31), integer = F64::all(0x1p52);
+  const I32 from = cast<I32>(a ^ U32::all(1u << 31)), by = cast<I32>(b);
+  const F64 low = (to_double<0>(from) + offset) / to_double<0>(by) + integer;
+  const F64 high = (to_double<1>(from) + offset) / to_double<1>(by) + integer;
+  const U32 nearest = narrow(cast<U64>(low), cast<U64>(high));
+  const I32 rest = cast<I32>(a - nearest * b);
+  return nearest + cast<U32>(rest < I32::all(0));
+}
+
+#if defined(__AVX2__) && !defined(__AVX512BW__) && !defined(FEWBITS_WIDE_VECTORS)
+struct ExpandTable {
+  std::uint64_t before[256] = {};   // byte l of entry m: how many of m's bits are below l
+  constexpr ExpandTable() noexcept {
+    for (unsigned mask = 0; mask < 256; ++mask)
+      for (unsigned lane = 0; lane < 8; ++lane)
+        before[mask] |= static_cast<std::uint64_t>(__builtin_popcount(mask & ((1u << lane) - 1))) << (8 * lane);
+  }
+};
+constexpr ExpandTable kExpand;
+#endif
+
+// The lanes that `mask` names are the 16-bit words from `from` on, in order; those of the other lanes are anything. 32 bytes
+// are read.
+FEWBITS_INLINE U32 expand_words(const std::uint8_t* from, std::uint32_t mask) noexcept {
+  U32 r;
+#if defined(__AVX512BW__)
+  const __m512i words = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+  r.part[0] = (U32::Native)_mm512_maskz_expand_epi32(static_cast<__mmask16>(mask), words);
+#elif defined(__AVX2__) && !defined(FEWBITS_WIDE_VECTORS)
+  const auto part = [](const std::uint8_t* own, std::uint32_t named) {
+    const __m256i words = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(own)));
+    const __m256i lanes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(&kExpand.before[named])));
+    return (U32::Native)_mm256_permutevar8x32_epi32(words, lanes);
+  };
+  r.part[0] = part(from, mask & 0xFF);
+  r.part[1] = part(from + 2 * __builtin_popcount(mask & 0xFF), mask >> 8);
+#else
+  std::uint32_t lanes[16] = {};
+  for (; mask != 0; mask &= mask - 1, from += 2) {
+    std::uint16_t word;
+    __builtin_memcpy(&word, from, 2);
+    lanes[__builtin_ctz(mask)] = word;
+  }
+  r = U32::load(lanes);
+#endif
+  return r;
+}
+
+// The low 16 bits of the lanes that `mask` names, in order, end at `end`; what is before them, up to 32 bytes in all, is
+// overwritten. Where they begin.
+FEWBITS_INLINE std::uint16_t* store_words(U32 v, std::uint32_t mask, std::uint16_t* end) noexcept {
+#if defined(__AVX512BW__)
+  const int count = __builtin_popcount(mask);
+  const __m512i first = _mm512_maskz_compress_epi32(static_cast<__mmask16>(mask), (__m512i)v.part[0]);
+  const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  const __m512i last = _mm512_permutexvar_epi32(_mm512_add_epi32(lanes, _mm512_set1_epi32(count)), first);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(end - 16), _mm512_cvtepi32_epi16(last));
+  return end - count;
+#elif defined(__AVX2__) && !defined(FEWBITS_WIDE_VECTORS)
+  const auto put = [](U32::Native part, std::uint32_t own, std::uint16_t* to) {
+    const int count = __builtin_popcount(own);
+    const __m256i lanes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(&kCompress.lanes[own])));
+    const __m256i first = _mm256_permutevar8x32_epi32(_mm256_and_si256((__m256i)part, _mm256_set1_epi32(0xFFFF)), lanes);
+    const __m256i turn = _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(count));
+    const __m256i last = _mm256_permutevar8x32_epi32(first, turn);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to - 8),
+                     _mm_packus_epi32(_mm256_castsi256_si128(last), _mm256_extracti128_si256(last, 1)));
+    return to - count;
+  };
+  return put(v.part[0], mask & 0xFF, put(v.part[1], mask >> 8, end));
+#else
+  std::uint32_t lanes[16];
+  v.store(lanes);
+  for (; mask != 0; mask &= ~(1u << (31 - __builtin_clz(mask)))) *--end = static_cast<std::uint16_t>(lanes[31 - __builtin_clz(mask)]);
+  return end;
 #endif
 }
 

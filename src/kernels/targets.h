@@ -5,6 +5,7 @@
 #include <span>
 #include <string_view>
 
+#include "kernels/coder_tables.h"
 #include "kernels/kernels.h"
 
 // The loops that are compiled once for each kind of machine. All targets compute the same bits.
@@ -68,6 +69,8 @@ struct Kernels {
                         std::int32_t* symbols);
 
   double (*sum_of_squares)(const float* x, std::size_t n);
+  double (*sum_of_weighted_squares)(const float* x, const double* weights, std::size_t n);
+  void (*add_squares)(const float* x, double factor, std::size_t n, double* sums);
   double (*sum_of_magnitudes)(const float* x, std::size_t n);
   double (*sum_of_products)(const float* x, const std::int32_t* symbols, std::size_t n, const double* points);
   double (*sum_of_levels)(const float* x, const std::int32_t* symbols, std::size_t n);
@@ -113,6 +116,32 @@ struct Kernels {
                           const std::uint16_t* room, std::uint16_t** end);
   std::size_t (*rans_take)(const std::uint16_t* borders, std::int32_t* symbols, std::size_t n, std::uint32_t* states,
                            const std::uint8_t** from, const std::uint8_t* end, std::uint32_t* counts);
+
+  // The same for intervals, `lanes` 8, 16 or 32 (of other numbers none): from the last of n on, a multiple of the lanes.
+  std::size_t (*rans_put_intervals)(const std::uint32_t* starts, const std::uint32_t* frequencies, std::size_t n, unsigned lanes,
+                                    std::uint32_t* states, const std::uint16_t* room, std::uint16_t** end);
+
+  // The intervals of dithered points (CellModel), from the last on in groups of 16 up to one that has a point without an
+  // interval of its own: how many are left. No classes: all are of the least.
+  std::size_t (*cell_intervals)(const CellTables& tables, const std::int16_t* classes, const std::uint32_t* words,
+                                const std::int32_t* points, std::size_t n, std::uint32_t* starts, std::uint32_t* frequencies);
+  // RansReader::take_cells, of values first … n − 1.
+  std::size_t (*rans_take_cells)(const CellTables& tables, const std::int16_t* classes, const std::uint32_t* words,
+                                 std::size_t first, std::size_t n, unsigned lanes, std::uint32_t* codes, std::int32_t* points,
+                                 std::uint32_t* states, const std::uint8_t** from, const std::uint8_t* end);
+
+  // Σ of the code lengths, in 1/256 bit, of values x·steps + noise steps from 0; without those of `left` (room for n), which
+  // have no interval of their own or no group of 16.
+  std::uint64_t (*cell_lengths)(const CellLengths& model, const float* x, const float* noise, std::size_t n,
+                                std::uint32_t* left, std::size_t* left_count);
+
+  // Of values and words, in groups of 16: places = ±x·steps, in 2^-24, to nearest + dither, the sign that of the word's lowest
+  // bit, the dither what `word_shift` leaves of it; and ±(points − dither)·factors of such points. `steps` and `factors` by
+  // the class less `least`; no classes: all are of the least. How many were done: places up to a group with one over 2^51.
+  std::size_t (*dither_places)(const double* steps, const std::int16_t* classes, int least, unsigned word_shift,
+                               const std::uint32_t* words, const float* x, std::size_t n, std::int64_t* places);
+  std::size_t (*dither_values)(const double* factors, const std::int16_t* classes, int least, unsigned word_shift,
+                               const std::uint32_t* words, const std::int32_t* points, std::size_t n, double* values);
 
   // Of kernels/trellis.h.
   void (*trellis_search)(unsigned states, unsigned streams, const std::int64_t* places, const std::uint16_t* weights,

@@ -183,7 +183,7 @@ auto with_sizes(unsigned states, std::size_t streams, Visit visit) noexcept {
 
 std::size_t trellis_streams(std::size_t values) noexcept {
   if (values < 1u << 12) return 1;
-  return values < 1u << 15 ? 8 : 32;
+  return values < 1u << 15 ? 8 : kMaxTrellisStreams;
 }
 
 std::size_t trellis_scratch(unsigned states, std::size_t values) noexcept {

@@ -31,6 +31,7 @@ constexpr TrellisCode trellis_code(unsigned states) noexcept {
 inline constexpr std::size_t kTrellisBlock = 4096;
 
 // How many trellises run side by side for that many values: value i belongs to trellis i mod streams.
+inline constexpr std::size_t kMaxTrellisStreams = 32;
 std::size_t trellis_streams(std::size_t values) noexcept;
 
 // points[i] = the sequence of points that the code allows from state 0 on with the least Σ weight·(place − point)², by

@@ -138,6 +138,11 @@ class Checker {
       expect(std::memcmp(&got, &want, sizeof got) == 0, "min_max");
     }
     expect(same(kernels_.sum_of_squares(x.data(), n_), reference::sum_of_squares(x_)), "sum_of_squares");
+    Unaligned<double> weights(doubles(n_, 13), offset_);
+    expect(same(kernels_.sum_of_weighted_squares(x.data(), weights.data(), n_),
+                reference::sum_of_weighted_squares(x_, weights.span())), "sum_of_weighted_squares");
+    compare("add_squares", doubles(n_, 14), [&](double* p) { kernels_.add_squares(x.data(), 0.3, n_, p); },
+            [&](std::span<double> p) { reference::add_squares(x_, 0.3, p); });
     expect(same(kernels_.sum_of_magnitudes(x.data(), n_), reference::sum_of_magnitudes(x_)), "sum_of_magnitudes");
     const std::vector<double> z(x_.begin(), x_.end());
     compare("flip_signs", x_, [&](float* p) { kernels_.flip_signs(5, p, n_); },

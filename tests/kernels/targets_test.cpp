@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include "tests/kernels/coder_checks.h"
 #include "tests/kernels/targets_checks.h"
 
 namespace fewbits {
@@ -13,6 +14,9 @@ namespace {
 void expect_reference(const targets::Kernels& kernels) {
   targets_checks::Checker checker(kernels);
   checker.all();
+  targets_checks::CoderChecker coder(kernels);
+  coder.all();
+  checker.failures.insert(checker.failures.end(), coder.failures.begin(), coder.failures.end());
   EXPECT_TRUE(checker.failures.empty());
   for (const std::string& failure : checker.failures) ADD_FAILURE() << kernels.name << ": " << failure;
 }
