@@ -106,13 +106,14 @@ class ClassCodes {
   int least() const noexcept { return least_; }
   const ClassCode& operator[](int c) const noexcept { return codes_[static_cast<std::size_t>(c - least_)]; }
 
-  // The cells' models as arrays; false where not all of them can be used in lanes.
+  // The cells' models as arrays; false where none of them can be used in lanes.
   bool tables(Workspace& workspace, int shape, targets::CellTables& tables) const noexcept {
+    bool any = false;
     const auto slopes = workspace.take<std::int32_t>(codes_.size());
     const auto guides = workspace.take<std::uint32_t>(codes_.size());
     for (std::size_t i = 0; i < codes_.size(); ++i) {
       const CellModel& cells = codes_[i].cells;
-      if (!cells.in_lanes()) return false;
+      any = any || cells.in_lanes();
       slopes[i] = cells.slope();
       guides[i] = cells.guide();
     }
@@ -121,7 +122,7 @@ class ClassCodes {
     tables.slopes = slopes.data();
     tables.guides = guides.data();
     tables.least = least_;
-    return true;
+    return any;
   }
   // Of those, and of the codes' fields as arrays.
   static std::size_t table_bytes(int range) noexcept {
@@ -348,7 +349,7 @@ class Dithered final : public Quantizer {
                                                   after, starts, frequencies);
           rans.put_intervals(first + left, {starts + left, after - left}, {frequencies + left, after - left});
         }
-        // One by one to the next group: those at the end, and a group with a point beyond its class's intervals.
+        // One by one to the next group: those at the end, and a group with a point that has no interval of its own.
         for (const std::size_t group = left == 0 ? 0 : (left - 1) / kGroup * kGroup; left != group; --left) {
           const std::size_t j = first + left - 1;
           const std::int64_t k = points[left - 1];
@@ -377,7 +378,7 @@ class Dithered final : public Quantizer {
         if (opened.in_lanes)
           read = rans.take_cells(opened.tables, opened.classes_between(first, count), opened.words.subspan(first, count), read,
                                  states, {points, count});
-        // One by one to the next round: a round with a point beyond its class's intervals, and what no rounds are made of.
+        // One by one to the next round: a round with a point that has no interval of its own, and what no rounds are made of.
         for (const std::size_t round = std::min(read + lanes, count); read != round; ++read) {
           const std::size_t j = first + read;
           if (!rans.good()) return;
@@ -494,7 +495,7 @@ class Dithered final : public Quantizer {
     const double* factors = nullptr;   // points for values in 2^-24 steps
     const std::uint16_t* weights = nullptr;
     targets::CellTables tables;        // of their cells
-    bool in_lanes = false;             // whether they serve all of them
+    bool in_lanes = false;             // whether they serve any of them
     bool one_class = false;
     bool all = false;                  // every value is kept
 

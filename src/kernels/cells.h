@@ -134,10 +134,12 @@ class CellModel {
     return total;
   }
 
-  // Whether the loops over lanes can be used: the points' numbers have no raw bits. Then also what they need to know.
+  // Whether the loops over lanes can be used: the points' numbers have no raw bits. What they need to know; with a slope and a
+  // window of 0 no point has an interval of its own.
   bool in_lanes() const noexcept { return raw_bits_ == 0 && slope_ >> 31 == 0; }
-  std::int32_t slope() const noexcept { return static_cast<std::int32_t>(slope_); }
+  std::int32_t slope() const noexcept { return in_lanes() ? static_cast<std::int32_t>(slope_) : 0; }
   std::uint32_t guide() const noexcept {
+    if (!in_lanes()) return 0;
     const auto points = std::bit_cast<std::uint32_t>(static_cast<float>(bins_));
     return (points & ~targets::kGuideWindow) | static_cast<std::uint32_t>(window_);
   }

@@ -47,6 +47,7 @@ class CoderChecker {
  private:
   static constexpr int kLeast = -3;
   static constexpr std::size_t kClasses = 9;
+  static constexpr std::size_t kRawClass = 7;   // whose points have raw bits, in stretches
 
   void expect(bool well, const std::string& what) {
     if (!well) failures.push_back(what + ", n = " + std::to_string(n_));
@@ -67,8 +68,8 @@ class CoderChecker {
     slopes_.clear();
     guides_.clear();
     for (std::size_t c = 0; c < kClasses; ++c) {
-      models_.emplace_back(shape, coded ? 2u : 1u, 0.1 + 0.45 * static_cast<double>(c));
-      expect(models_.back().in_lanes(), "in_lanes");
+      models_.emplace_back(shape, coded ? 2u : 1u, c == kRawClass ? 40 : 0.1 + 0.45 * static_cast<double>(c));
+      expect(models_.back().in_lanes() == (c != kRawClass), "in_lanes");
       slopes_.push_back(models_.back().slope());
       guides_.push_back(models_.back().guide());
     }
@@ -80,7 +81,11 @@ class CoderChecker {
     points_.resize(n_);
     std::uint32_t codes[kMaxTrellisStreams] = {};
     for (std::size_t j = 0; j < n_; ++j) {
-      if (!one_class) classes_[j] = static_cast<std::int16_t>(kLeast + static_cast<int>(random.below(kClasses)));
+      if (!one_class) {
+        const std::size_t c = random.below(kClasses);
+        const bool raw = j / 64 % 4 == 3;
+        classes_[j] = static_cast<std::int16_t>(kLeast + static_cast<int>(c == kRawClass && !raw ? 0 : c));
+      }
       words_[j] = random.next();
       const std::int64_t odd = coded ? codes[j % kMaxTrellisStreams] & 1 : 0;
       const std::int64_t offset = static_cast<std::int64_t>(words_[j] >> tables_.word_shift) - odd * kOneStep;
