@@ -3,6 +3,9 @@
 #include <charconv>
 #include <cmath>
 
+#include <tbb/parallel_for.h>
+#include <tbb/task_arena.h>
+
 #include "bench/cases.h"
 #include "fewbits/aggregator.h"
 #include "fewbits/codec.h"
@@ -76,7 +79,13 @@ std::vector<Case> plan_cases(const std::string& plan, std::size_t n) {
   // The portable target takes long, and says the same at any size.
   if (n > 1u << 16)
     for (Case& one : cases) one.twin = false;
-  if (plan == "f32") cases.push_back(copy_and_hash_case(n));
+  if (plan == "f32") {
+    cases.push_back({"encode + aggregate", Kind::kSubject, [encode = cases[0].run, add = cases[2].run](std::size_t times) {
+                       encode(times);
+                       add(times);
+                     }, 2, false});
+    cases.push_back(copy_and_hash_case(n));
+  }
   return cases;
 }
 
@@ -138,20 +147,43 @@ std::vector<Case> hundred_clients(std::size_t n) {
           copy_case(n)};
 }
 
+class Threads final : public Executor {
+ public:
+  explicit Threads(int count) : arena_(count) {}
+  std::size_t threads() const override { return static_cast<std::size_t>(arena_.max_concurrency()); }
+  void run(std::size_t count, const std::function<void(std::size_t)>& task) override {
+    arena_.execute([&] { tbb::parallel_for(std::size_t{0}, count, task); });
+  }
+
+ private:
+  mutable tbb::task_arena arena_;
+};
+
 // One sweep, into a sum that begins with zeros each time.
+struct Sixteen {
+  explicit Sixteen(std::size_t n) : round("quantize:bits=4", Layout(n), 16) {
+    for (std::uint32_t client = 0; client < 16; ++client) submissions.push_back({round.frames[client], round.from(client)});
+  }
+  void add_many(Executor* executor) {
+    Aggregator aggregator(round.codec, round.context());
+    benchmark::DoNotOptimize(aggregator.add_many(submissions, executor).data());
+  }
+
+  Round round;
+  std::vector<Submission> submissions;
+  Threads two{2};
+};
+
 std::vector<Case> sixteen_clients(std::size_t n) {
-  struct Sixteen {
-    Round round;
-    std::vector<Submission> submissions;
-  };
-  const auto all = std::make_shared<Sixteen>(Sixteen{Round("quantize:bits=4", Layout(n), 16), {}});
-  for (std::uint32_t client = 0; client < 16; ++client)
-    all->submissions.push_back({all->round.frames[client], all->round.from(client)});
-  return {{"add_many", Kind::kSubject, repeated([all] {
-             Aggregator aggregator(all->round.codec, all->round.context());
-             benchmark::DoNotOptimize(aggregator.add_many(all->submissions).data());
-           }), 16},
-          copy_case(n), scale_case(n)};
+  const auto all = std::make_shared<Sixteen>(n);
+  return {{"add_many", Kind::kSubject, repeated([all] { all->add_many(nullptr); }), 16}, copy_case(n), scale_case(n)};
+}
+
+// The coordinates shared out between two threads.
+std::vector<Case> sixteen_clients_by_two(std::size_t n) {
+  const auto all = std::make_shared<Sixteen>(n);
+  return {{"two threads", Kind::kSubject, repeated([all] { all->add_many(&all->two); }), 16, false},
+          {"one thread", Kind::kYardstick, repeated([all] { all->add_many(nullptr); }), 16, false}};
 }
 
 }  // namespace
@@ -191,6 +223,7 @@ std::vector<Group> aggregation_groups(std::span<const unsigned> sizes) {
   for (const unsigned log2 : sizes) {
     const std::size_t n = std::size_t{1} << log2;
     groups.push_back({"aggregation/16 clients, 4 bits", log2, false, [n] { return sixteen_clients(n); }});
+    groups.push_back({"aggregation/16 clients, 4 bits, two threads", log2, log2 < 20, [n] { return sixteen_clients_by_two(n); }});
     groups.push_back({"aggregation/100 clients, 4 bits, rotated", log2, log2 > 20, [n] { return hundred_clients(n); }});
   }
   return groups;

@@ -41,6 +41,13 @@ GOALS = [
     ("trellis:bits=2 encode, 64 states, GB/s", "plan/trellis:bits=2,states=64", "encode", None, {20: (.6, .9)}),
     ("trellis:bits=2 encode, 256 states, GB/s", "plan/trellis:bits=2,states=256", "encode", None, {20: (.25, .35)}),
     ("trellis:bits=2 aggregate, 64 states, GB/s", "plan/trellis:bits=2,states=64", "aggregate", None, {20: (2.0, 4.0)}),
+    ("trellis:bits=0.01 encode ÷ a pass of the generator, 8 states", "plan/trellis:bits=0.01,states=8", "encode", "generator pass",
+     {20: (.5, .5)}),
+    ("trellis:bits=0.01 encode ÷ a pass of the generator, 64 states", "plan/trellis:bits=0.01,states=64", "encode", "generator pass",
+     {20: (.25, .25)}),
+    ("two threads × one, 16 clients", "aggregation/16 clients, 4 bits, two threads", "two threads", "one thread", {20: (1.7, 1.95)}),
+    ("f32 encode + aggregate ÷ memcpy and checksum of each", "plan/f32", "encode + aggregate", "memcpy + hash64",
+     {20: (.67, .91)}),
     ("hadamard+quantize:bits=4 encode ÷ memcpy", "plan/hadamard+quantize:bits=4", "encode", "memcpy", {20: (.20, .32)}),
     ("hadamard+quantize:bits=4 encode × numpy", "plan/hadamard+quantize:bits=4", "encode", "numpy", {20: (45, 85)}),
 ]
