@@ -1,5 +1,6 @@
 #include "codecs/float_formats.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -52,7 +53,7 @@ struct BFloat16 {
 
 // Values as they are, in a format of fewer bits; a symbol is the pattern of one value.
 template <class Format>
-class FloatFormat final : public Quantizer {
+class FloatFormat : public Quantizer {
  public:
   Traits traits(const InputTraits&) const override { return Format::kTraits; }
   std::uint64_t alphabet_size() const noexcept override { return Format::kSize; }
@@ -82,9 +83,30 @@ class FloatFormat final : public Quantizer {
   }
 };
 
+// Packed symbols of 32 bits are the values themselves, in their order.
+class Floats final : public FloatFormat<Binary32> {
+ public:
+  bool packs() const noexcept override { return true; }
+
+  void quantize_packed(const StageContext&, std::span<const float> x, ByteWriter& out) const override {
+    out.bytes(std::as_bytes(x));
+  }
+
+  void accumulate_packed(std::span<const Packed> frames, std::span<double> sum) const noexcept override {
+    constexpr std::size_t kPart = 1024;   // of a frame, whose bytes may begin anywhere
+    std::int32_t patterns[kPart];
+    for (const auto& [side, bytes, weight] : frames)
+      for (std::size_t first = 0; first < sum.size(); first += kPart) {
+        const auto part = sum.subspan(first, std::min(kPart, sum.size() - first));
+        std::memcpy(patterns, bytes.data() + first * sizeof(float), part.size() * sizeof(float));
+        kernels::accumulate_floats(weight, std::span(patterns).first(part.size()), part);
+      }
+  }
+};
+
 template <class Format>
 std::unique_ptr<Quantizer> make(const Parameters&, const InputShape&) {
-  return std::make_unique<FloatFormat<Format>>();
+  return std::make_unique<Format>();
 }
 
 }  // namespace
@@ -95,7 +117,7 @@ const StageDescriptor kF32{
     .summary = "values as they are: IEEE binary32",
     .source = "IEEE 754-2019",
     .parameters = {},
-    .make_quantizer = make<Binary32>,
+    .make_quantizer = make<Floats>,
 };
 
 const StageDescriptor kF16{
@@ -104,7 +126,7 @@ const StageDescriptor kF16{
     .summary = "IEEE binary16, rounded to nearest; at most 65504 in magnitude",
     .source = "IEEE 754-2019",
     .parameters = {},
-    .make_quantizer = make<Binary16>,
+    .make_quantizer = make<FloatFormat<Binary16>>,
 };
 
 const StageDescriptor kBf16{
@@ -113,7 +135,7 @@ const StageDescriptor kBf16{
     .summary = "bfloat16, rounded to nearest: the upper half of binary32",
     .source = "Intel, BFLOAT16 numerics definition, 2018",
     .parameters = {},
-    .make_quantizer = make<BFloat16>,
+    .make_quantizer = make<FloatFormat<BFloat16>>,
 };
 
 }  // namespace fewbits

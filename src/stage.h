@@ -200,8 +200,8 @@ class Quantizer : public Stage {
   // Of such quantizers: with these side values, which have been checked, every symbol of the alphabet is right.
   virtual bool all_right(std::span<const std::byte> /*side*/) const noexcept { return false; }
 
-  // Its symbols have 1, 2, 4 or 8 bits and it goes straight to and from their bytes, where the coder packs them with random
-  // access; the frames are the same. `quantize_packed` writes the side values, then the bytes; `accumulate_packed` adds some
+  // It goes straight to and from the bytes of its symbols, where the coder packs them with random access; the frames are the
+  // same. `quantize_packed` writes the side values, then the bytes; `accumulate_packed` adds some
   // frames' values, one frame after the other, with `bytes` those of the symbols to add.
   struct Packed {
     std::span<const std::byte> side;
