@@ -322,8 +322,17 @@ class Dithered final : public Quantizer {
         farthest = std::max(farthest, static_cast<std::uint32_t>(std::abs(static_cast<std::int64_t>(symbols[i]))));
       if (!opened.kept.empty()) most = (farthest + 4.0) * opened.code(0).point;
     } else {
-      for (std::size_t j = 0; j < opened.kept.size(); ++j)
-        most = std::max(most, (std::abs(static_cast<double>(symbols[opened.kept[j]])) + 4) * opened.point(j));
+      std::int32_t points[kChunk];
+      double largest[4] = {};   // apart, so that one need not wait for the other
+      for (std::size_t first = 0; first < opened.kept.size(); first += kChunk) {
+        const std::size_t count = std::min(opened.kept.size() - first, kChunk);
+        opened.gather(symbols, first, std::span(points, count));
+        for (std::size_t i = 0; i < count; ++i) {
+          const double reach = (std::abs(static_cast<double>(points[i])) + 4) * opened.point(first + i);
+          largest[i % 4] = reach > largest[i % 4] ? reach : largest[i % 4];
+        }
+      }
+      most = std::ranges::max(largest);
     }
     if (!std::isfinite(most)) throw Error(Errc::kMalformed, "a value is too large for float64");
     return most;
@@ -409,20 +418,18 @@ class Dithered final : public Quantizer {
     for (std::size_t first = 0; first < kept.size(); first += kChunk) {
       const std::size_t count = std::min(kept.size() - first, kChunk);
       opened.gather(symbols, first, std::span(points, count));
+      if (!opened.all) std::fill_n(values, count, 0.0);
+      double* const own = opened.all ? sum.data() + first : values;
       static constexpr double kOne = 1;
-      std::size_t done = targets::chosen().dither_values(
+      std::size_t done = targets::chosen().dither_add(
           integers ? &kOne : opened.factors, integers ? nullptr : opened.classes_from(first), opened.codes.least(), dither_shift(),
-          opened.words.data() + first, points, count, values);
+          opened.words.data() + first, points, count, weight, own);
       for (; done != count; ++done) {
         const std::size_t j = first + done;
-        values[done] = integers ? units(opened.words[j], points[done]) : value(opened, j, points[done]);
+        own[done] += weight * (integers ? units(opened.words[j], points[done]) : value(opened, j, points[done]));
       }
-      if (opened.all) {
-        const auto own = sum.subspan(first, count);
-        for (std::size_t i = 0; i < count; ++i) own[i] += weight * values[i];
-      } else {
-        for (std::size_t i = 0; i < count; ++i) sum[kept[first + i]] += weight * values[i];
-      }
+      if (!opened.all)
+        for (std::size_t i = 0; i < count; ++i) sum[kept[first + i]] += values[i];
     }
   }
 
