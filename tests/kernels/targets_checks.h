@@ -340,7 +340,7 @@ class Checker {
 
   void sums() {
     const std::vector<std::int32_t> symbols = symbols_below(n_, 200, 3);
-    for (const std::size_t alphabet : {1, 3, 16}) {
+    for (const std::uint64_t alphabet : {1u, 3u, 16u}) {
       const std::vector<std::int32_t> few = symbols_below(n_, alphabet, 7);
       Unaligned<std::int32_t> unaligned(few, offset_);
       std::uint32_t got[16] = {5};
