@@ -21,7 +21,7 @@ import numpy as np  # noqa: E402
 BLUE, ORANGE, GREEN, PINK = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
 SIZES = {12: BLUE, 16: ORANGE, 20: GREEN, 24: PINK}
 
-# What, group, case, over what, and (size: least, aim) on a machine with AVX-512; with AVX2 half of the least.
+# What, group, case, over what, and (size: least, aim) on a machine with AVX-512; elsewhere half of the least.
 GOALS = [
     ("Walsh–Hadamard ÷ memcpy", "kernel/walsh_hadamard", "fewbits", "memcpy",
      {12: (.25, .37), 16: (.21, .31), 20: (.33, .48), 24: (.40, .60)}),
@@ -93,8 +93,8 @@ def add_numpy(cases):
             case["ratios"]["numpy"] = {"best": ratio, "median": ratio}
 
 
-def print_goals(cases, vectors):
-    half = 1 if "avx512f" in vectors else 2
+def print_goals(cases, target):
+    half = 1 if target == "avx512" else 2
     print(f"| | size | least{' (half of AVX-512)' if half == 2 else ''} | aim (AVX-512) | measured | median |")
     print("| --- | --- | --- | --- | --- | --- |")
     for what, group, name, over, sizes in GOALS:
@@ -128,9 +128,9 @@ def draw(data, cases, path):
     axes.grid(True, axis="x", color="0.92", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set_xlabel("speed ÷ that of memcpy (of reading or scaling, where a kernel writes nothing or in place); log scale")
+    axes.set_xlabel("speed ÷ that of memcpy (of reading or scaling, where nothing is copied); log scale")
     handles = [plt.Line2D([], [], marker="o", linestyle="", color=colour, label=f"2^{log2}") for log2, colour in SIZES.items()]
-    axes.legend(handles=handles, frameon=False, fontsize=8, loc="upper right")
+    axes.legend(handles=handles, frameon=False, fontsize=8, loc="lower right")
     machine = data["machine"]
     axes.set_title(f"{machine['cpu']}, family {machine['family']}; target {data['target']}, one thread", fontsize=9, loc="left",
                    color="0.25")
@@ -149,7 +149,7 @@ def main():
     data, cases = read(arguments.file)
     if arguments.numpy:
         add_numpy(cases)
-    print_goals(cases, data["machine"]["vectors"])
+    print_goals(cases, data["target"])
     path = arguments.out or arguments.file.with_suffix(".png")
     draw(data, cases, path)
     print(f"\n{path}")
