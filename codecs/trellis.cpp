@@ -127,7 +127,8 @@ class ClassCodes {
   // Of those, and of the codes' fields as arrays.
   static std::size_t table_bytes(int range) noexcept {
     const auto size = static_cast<std::size_t>(range);
-    return 2 * Workspace::bytes_for<std::uint32_t>(size) + 3 * Workspace::bytes_for<double>(size) + Workspace::bytes_for<std::uint16_t>(size);
+    return 2 * Workspace::bytes_for<std::uint32_t>(size) + 3 * Workspace::bytes_for<double>(size) +
+           Workspace::bytes_for<std::uint16_t>(size);
   }
 
   // Allocation of the error (docs/codecs.md): D(D + σ²) = σ²/μ for values that are all kept; below the level, where D would
@@ -218,7 +219,8 @@ class Dithered final : public Quantizer {
   std::size_t workspace_bytes() const noexcept override {
     return 2 * Workspace::bytes_for<std::int16_t>(n_) + Workspace::bytes_for<std::byte>(scale_->max_side_bytes()) +
            scale_->workspace_bytes() +
-           2 * ClassCodes::workspace_bytes(2 * kMaxClass + 1) + ClassCodes::table_bytes(2 * kMaxClass + 1) + Workspace::bytes_for<std::uint32_t>(n_) * 2 +
+           2 * ClassCodes::workspace_bytes(2 * kMaxClass + 1) + ClassCodes::table_bytes(2 * kMaxClass + 1) +
+           Workspace::bytes_for<std::uint32_t>(n_) * 2 +
            Workspace::bytes_for<std::uint32_t>(2 * kMaxClass + 1) + Workspace::bytes_for<double>(n_) +
            Workspace::bytes_for<std::int64_t>(n_) + Workspace::bytes_for<std::uint16_t>(n_) +
            (states_ == 1 ? 0 : Workspace::bytes_for<std::byte>(trellis_scratch(states_, n_))) + 4 * kMaxRansLanes +
@@ -501,8 +503,8 @@ class Dithered final : public Quantizer {
     const double* points = nullptr;
     const double* factors = nullptr;   // points for values in 2^-24 steps
     const std::uint16_t* weights = nullptr;
-    targets::CellTables tables;        // of their cells
-    bool in_lanes = false;             // whether they serve any of them
+    targets::CellTables tables;        // of the codes' cells
+    bool in_lanes = false;             // whether the tables serve any of them
     bool one_class = false;
     bool all = false;                  // every value is kept
 

@@ -136,8 +136,9 @@ struct Kernels {
                                 std::uint32_t* left, std::size_t* left_count);
 
   // Of values and words, in groups of 16: places = ±x·steps, in 2^-24, to nearest + dither, the sign that of the word's lowest
-  // bit, the dither what `word_shift` leaves of it; and sum += weight × ±(points − dither)·factors of such points. `steps` and `factors` by
-  // the class less `least`; no classes: all are of the least. How many were done: places up to a group with one over 2^51.
+  // bit, the dither what `word_shift` leaves of it; and sum += weight × ±(points − dither)·factors of such points. `steps` and
+  // `factors` by the class less `least`; no classes: all are of the least. How many were done: places up to a group with one
+  // over 2^51.
   std::size_t (*dither_places)(const double* steps, const std::int16_t* classes, int least, unsigned word_shift,
                                const std::uint32_t* words, const float* x, std::size_t n, std::int64_t* places);
   std::size_t (*dither_add)(const double* factors, const std::int16_t* classes, int least, unsigned word_shift,
