@@ -12,7 +12,7 @@ data_packages=(dataset-fashion-mnist)
 bench_packages=(libbenchmark-dev libfftw3-dev libhtscodecs-dev)
 packages=(
   g++ make cmake ninja-build pkg-config
-  python3 python3-venv
+  python3 python3-venv python3-dev
   libzstd-dev libxxhash-dev                                     # the library
   libeigen3-dev libopenblas-pthread-dev libtbb-dev zlib1g-dev   # the harness
   libcli11-dev nlohmann-json3-dev libzip-dev                    # the program
