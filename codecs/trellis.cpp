@@ -317,25 +317,17 @@ class Dithered final : public Quantizer {
   double check_symbols(const StageContext& context, std::span<const std::byte>,
                        std::span<const std::int32_t> symbols) const override {
     const Opened& opened = opened_in(context);
-    double most = 0;
-    if (opened.one_class) {
-      std::uint32_t farthest = 0;
-      for (const std::uint32_t i : opened.kept)
-        farthest = std::max(farthest, static_cast<std::uint32_t>(std::abs(static_cast<std::int64_t>(symbols[i]))));
-      if (!opened.kept.empty()) most = (farthest + 4.0) * opened.code(0).point;
-    } else {
-      std::int32_t points[kChunk];
-      double largest[4] = {};   // apart, so that one need not wait for the other
-      for (std::size_t first = 0; first < opened.kept.size(); first += kChunk) {
-        const std::size_t count = std::min(opened.kept.size() - first, kChunk);
-        opened.gather(symbols, first, std::span(points, count));
-        for (std::size_t i = 0; i < count; ++i) {
-          const double reach = (std::abs(static_cast<double>(points[i])) + 4) * opened.point(first + i);
-          largest[i % 4] = reach > largest[i % 4] ? reach : largest[i % 4];
-        }
+    std::int32_t points[kChunk];
+    double largest[4] = {};   // apart, so that one need not wait for the other
+    for (std::size_t first = 0; first < opened.kept.size(); first += kChunk) {
+      const std::size_t count = std::min(opened.kept.size() - first, kChunk);
+      opened.gather(symbols, first, std::span(points, count));
+      for (std::size_t i = 0; i < count; ++i) {
+        const double reach = (std::abs(static_cast<double>(points[i])) + 4) * opened.point(first + i);
+        largest[i % 4] = reach > largest[i % 4] ? reach : largest[i % 4];
       }
-      most = std::ranges::max(largest);
     }
+    const double most = std::ranges::max(largest);
     if (!std::isfinite(most)) throw Error(Errc::kMalformed, "a value is too large for float64");
     return most;
   }

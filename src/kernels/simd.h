@@ -548,14 +548,16 @@ FEWBITS_INLINE U32 quotient(U32 a, U32 b) noexcept {
 
 #if defined(__AVX2__) && !defined(__AVX512BW__) && !defined(FEWBITS_WIDE_VECTORS)
 struct ExpandTable {
-  std::uint64_t before[256] = {};   // byte l of entry m: how many of m's bits are below l
+  alignas(32) std::uint32_t before[256][8] = {};   // of entry m: how many of m's bits are below the lane
   constexpr ExpandTable() noexcept {
     for (unsigned mask = 0; mask < 256; ++mask)
-      for (unsigned lane = 0; lane < 8; ++lane)
-        before[mask] |= static_cast<std::uint64_t>(__builtin_popcount(mask & ((1u << lane) - 1))) << (8 * lane);
+      for (unsigned lane = 0, below = 0; lane < 8; below += mask >> lane++ & 1) before[mask][lane] = below;
   }
 };
 constexpr ExpandTable kExpand;
+FEWBITS_INLINE __m256i expansion(std::uint32_t mask) noexcept {
+  return _mm256_load_si256(reinterpret_cast<const __m256i*>(kExpand.before[mask]));
+}
 #endif
 
 // The lanes that `mask` names are the 16-bit words from `from` on, in order; those of the other lanes are anything. 32 bytes
@@ -568,8 +570,7 @@ FEWBITS_INLINE U32 expand_words(const std::uint8_t* from, std::uint32_t mask) no
 #elif defined(__AVX2__) && !defined(FEWBITS_WIDE_VECTORS)
   const auto part = [](const std::uint8_t* own, std::uint32_t named) {
     const __m256i words = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(own)));
-    const __m256i lanes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(&kExpand.before[named])));
-    return (U32::Native)_mm256_permutevar8x32_epi32(words, lanes);
+    return (U32::Native)_mm256_permutevar8x32_epi32(words, expansion(named));
   };
   r.part[0] = part(from, mask & 0xFF);
   r.part[1] = part(from + 2 * __builtin_popcount(mask & 0xFF), mask >> 8);
