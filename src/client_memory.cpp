@@ -73,7 +73,8 @@ std::vector<std::byte> ClientMemory::encode(std::span<const float> message, cons
                                             Codec::Impl::Memory& stages) const {
   Workspace workspace;
   std::vector<std::byte> frame;
-  codec_.impl().encode(message, context, workspace, stages, frame);
+  ByteWriter out(frame);
+  codec_.impl().encode(message, context, workspace, stages, out);
   return frame;
 }
 

@@ -99,7 +99,7 @@ void Codec::Impl::check_cohort(const Cohort& cohort) const {
 }
 
 void Codec::Impl::encode(std::span<const float> update, const Context& context, Workspace& workspace, Memory& memory,
-                         std::vector<std::byte>& out) const {
+                         ByteWriter& out) const {
   if (update.size() != coded_layout().elements())
     throw Error(Errc::kBadArgument, "the update has " + std::to_string(update.size()) + " values, the codec codes " +
                                         std::to_string(coded_layout().elements()));
@@ -113,7 +113,6 @@ void Codec::Impl::encode(std::span<const float> update, const Context& context, 
   }
   workspace.reserve(workspace_bytes_);
   FrameWriter frame(out, fingerprint_, context, groups_.size());
-  ByteWriter writer(out);
   std::span<std::vector<float>> remembered = memory;
   for (const Group& group : groups_) {
     const Workspace::Scope scope(workspace);
@@ -128,13 +127,23 @@ void Codec::Impl::encode(std::span<const float> update, const Context& context, 
     }
     frame.begin_section();
     // The header and the table of sections are charged to the first one.
-    const std::size_t bytes_before = &group == groups_.data() ? out.size() + groups_.size() - 1 : 0;
+    const std::size_t bytes_before = &group == groups_.data() ? out.written().size() + groups_.size() - 1 : 0;
     const auto own = remembered.empty() ? remembered : remembered.first(group.chain.stages());
-    group.chain.encode(context, workspace, x, {bytes_before, own}, writer);
+    group.chain.encode(context, workspace, x, {bytes_before, own}, out);
     remembered = remembered.subspan(own.size());
     frame.end_section();
   }
   frame.seal();
+}
+
+std::size_t Codec::Impl::encode_into(std::span<const float> update, const Context& context, Workspace& workspace,
+                                     Memory& memory, std::span<std::byte> frame) const {
+  if (frame.size() < max_frame_size_)
+    throw Error(Errc::kBadArgument, "there are " + std::to_string(frame.size()) + " bytes for a frame that may take " +
+                                        std::to_string(max_frame_size_));
+  ByteWriter out(frame);
+  encode(update, context, workspace, memory, out);
+  return out.written().size();
 }
 
 void Codec::Impl::finish(const Context& keys, Workspace& workspace, std::span<double> sum,
@@ -176,9 +185,16 @@ std::size_t Codec::max_frame_size() const noexcept { return impl_->max_frame_siz
 std::vector<std::byte> Codec::encode(std::span<const float> update, const Context& context) const {
   Workspace workspace;
   std::vector<std::byte> frame;
+  ByteWriter out(frame);
   Impl::Memory nothing;
-  impl_->encode(update, context, workspace, nothing, frame);
+  impl_->encode(update, context, workspace, nothing, out);
   return frame;
+}
+
+std::size_t Codec::encode(std::span<const float> update, const Context& context, std::span<std::byte> frame) const {
+  Workspace workspace;
+  Impl::Memory nothing;
+  return impl_->encode_into(update, context, workspace, nothing, frame);
 }
 
 std::vector<float> Codec::decode(std::span<const std::byte> frame, const RunContext& context) const {
@@ -234,7 +250,6 @@ struct Encoder::State {
 Encoder::Encoder(Codec codec) : state_(new State{std::move(codec), {}, {}, {}}) {
   state_->memory = state_->codec.impl().make_memory();
   state_->workspace.reserve(state_->codec.impl().workspace_bytes());
-  state_->frame.reserve(state_->codec.max_frame_size());
 }
 const Codec& Encoder::codec() const noexcept { return state_->codec; }
 Encoder::~Encoder() = default;
@@ -242,8 +257,15 @@ Encoder::Encoder(Encoder&&) noexcept = default;
 Encoder& Encoder::operator=(Encoder&&) noexcept = default;
 
 std::span<const std::byte> Encoder::encode(std::span<const float> update, const Context& context) {
-  state_->codec.impl().encode(update, context, state_->workspace, state_->memory, state_->frame);
+  state_->frame.clear();
+  state_->frame.reserve(state_->codec.max_frame_size());
+  ByteWriter out(state_->frame);
+  state_->codec.impl().encode(update, context, state_->workspace, state_->memory, out);
   return state_->frame;
+}
+
+std::size_t Encoder::encode(std::span<const float> update, const Context& context, std::span<std::byte> frame) {
+  return state_->codec.impl().encode_into(update, context, state_->workspace, state_->memory, frame);
 }
 
 std::vector<std::byte> Encoder::save() const {

@@ -49,7 +49,11 @@ class Codec::Impl {
   Memory make_memory() const;
 
   void encode(std::span<const float> update, const Context& context, Workspace& workspace, Memory& memory,
-              std::vector<std::byte>& out) const;
+              ByteWriter& out) const;
+
+  // Into memory of the caller's, at least max_frame_size() bytes; the length of the frame.
+  std::size_t encode_into(std::span<const float> update, const Context& context, Workspace& workspace, Memory& memory,
+                          std::span<std::byte> frame) const;
 
   // Throws kBadArgument for a place outside the cohort, and for a cohort of another size than the stages need.
   void check_cohort(const Cohort& cohort) const;

@@ -16,35 +16,33 @@ std::uint32_t checksum(std::span<const std::byte> frame, std::size_t checksum_at
 
 }  // namespace
 
-FrameWriter::FrameWriter(std::vector<std::byte>& out, std::uint64_t fingerprint, const Context& context,
-                         std::size_t sections)
+FrameWriter::FrameWriter(ByteWriter& out, std::uint64_t fingerprint, const Context& context, std::size_t sections)
     : out_(out), sections_left_(sections) {
-  out_.clear();
-  ByteWriter writer(out_);
-  writer.u8(kFrameMagic);
-  writer.u8(kFrameVersion);
-  writer.u8(sections > 1 ? kSeveralSections : 0);
-  writer.u8(0);
-  writer.u64(fingerprint);
-  writer.varint(context.round);
-  writer.varint(context.client);
-  checksum_at_ = out_.size();
-  writer.u32(0);
-  if (sections > 1) writer.varint(sections);
+  out_.u8(kFrameMagic);
+  out_.u8(kFrameVersion);
+  out_.u8(sections > 1 ? kSeveralSections : 0);
+  out_.u8(0);
+  out_.u64(fingerprint);
+  out_.varint(context.round);
+  out_.varint(context.client);
+  checksum_at_ = out_.written().size();
+  out_.u32(0);
+  if (sections > 1) out_.varint(sections);
 }
 
-void FrameWriter::begin_section() { section_at_ = out_.size(); }
+void FrameWriter::begin_section() { section_at_ = out_.written().size(); }
 
 void FrameWriter::end_section() {
   if (--sections_left_ == 0) return;   // the last one needs no length: the buffer has one
-  const std::size_t end = out_.size();
-  ByteWriter(out_).varint(end - section_at_);
-  std::rotate(out_.begin() + static_cast<std::ptrdiff_t>(section_at_), out_.begin() + static_cast<std::ptrdiff_t>(end), out_.end());
+  const std::size_t end = out_.written().size();
+  out_.varint(end - section_at_);
+  const std::span<std::byte> bytes = out_.written();
+  std::rotate(bytes.begin() + static_cast<std::ptrdiff_t>(section_at_), bytes.begin() + static_cast<std::ptrdiff_t>(end), bytes.end());
 }
 
 void FrameWriter::seal() {
-  const std::uint32_t sum = checksum(out_, checksum_at_);
-  std::memcpy(out_.data() + checksum_at_, &sum, sizeof sum);
+  const std::uint32_t sum = checksum(out_.written(), checksum_at_);
+  std::memcpy(out_.written().data() + checksum_at_, &sum, sizeof sum);
 }
 
 void read_header(std::span<const std::byte> frame, FrameInfo& info) {

@@ -22,10 +22,10 @@ inline constexpr std::size_t kMaxHeaderBytes = 4 + 8 + varint_bytes(kMaxRound) +
 inline constexpr std::size_t kTypicalHeaderBytes = 20;
 static_assert(kMaxHeaderBytes == 30);
 
-// Writes a frame into a vector: the header, then sections, then `seal`.
+// Writes a frame, of which `out` holds nothing yet: the header, then sections, then `seal`.
 class FrameWriter {
  public:
-  FrameWriter(std::vector<std::byte>& out, std::uint64_t fingerprint, const Context& context, std::size_t sections);
+  FrameWriter(ByteWriter& out, std::uint64_t fingerprint, const Context& context, std::size_t sections);
 
   // To be called before and after each section is appended.
   void begin_section();
@@ -35,7 +35,7 @@ class FrameWriter {
   void seal();
 
  private:
-  std::vector<std::byte>& out_;
+  ByteWriter& out_;
   std::size_t checksum_at_;
   std::size_t section_at_ = 0;
   std::size_t sections_left_;

@@ -1,10 +1,12 @@
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -21,12 +23,15 @@ constexpr std::size_t varint_bytes(std::uint64_t value) noexcept {
   return value == 0 ? 1 : (static_cast<std::size_t>(std::bit_width(value)) + 6) / 7;
 }
 
-// Appends to a vector that the caller owns and reuses.
+// Appends to a vector that the caller owns and reuses, or fills memory of the caller's from its beginning.
 class ByteWriter {
  public:
-  explicit ByteWriter(std::vector<std::byte>& out) noexcept : out_(out) {}
+  explicit ByteWriter(std::vector<std::byte>& out) noexcept : vector_(&out) {}
 
-  void u8(std::uint8_t value) { out_.push_back(std::byte{value}); }
+  // Room for all that will be written: to outgrow it is a mistake of the writer's, and throws std::length_error.
+  explicit ByteWriter(std::span<std::byte> room) noexcept : room_(room) {}
+
+  void u8(std::uint8_t value) { grow(1).front() = std::byte{value}; }
   void u16(std::uint16_t value) { raw(&value, sizeof value); }
   void u32(std::uint32_t value) { raw(&value, sizeof value); }
   void u64(std::uint64_t value) { raw(&value, sizeof value); }
@@ -39,24 +44,38 @@ class ByteWriter {
     u8(static_cast<std::uint8_t>(value));
   }
 
-  void bytes(std::span<const std::byte> data) { out_.insert(out_.end(), data.begin(), data.end()); }
+  void bytes(std::span<const std::byte> data) {
+    if (!data.empty()) raw(data.data(), data.size());
+  }
 
   // Room for `count` zero bytes, to be written in place before the next call.
   std::span<std::byte> grow(std::size_t count) {
-    out_.resize(out_.size() + count);
-    return std::span(out_).last(count);
+    if (vector_ != nullptr) {
+      vector_->resize(vector_->size() + count);
+      return std::span(*vector_).last(count);
+    }
+    if (count > room_.size() - size_) throw std::length_error("a frame is longer than its codec's max_frame_size");
+    const std::span<std::byte> grown = room_.subspan(size_, count);
+    std::ranges::fill(grown, std::byte{0});
+    size_ += count;
+    return grown;
   }
 
   // Takes back what has been written beyond `size` bytes.
-  void rewind(std::size_t size) { out_.resize(size); }
+  void rewind(std::size_t size) {
+    if (vector_ != nullptr) vector_->resize(size);
+    size_ = size;
+  }
 
   // What has been written, and what the caller had in the vector before.
-  std::span<const std::byte> written() const noexcept { return out_; }
+  std::span<std::byte> written() noexcept { return vector_ != nullptr ? std::span(*vector_) : room_.first(size_); }
 
  private:
   void raw(const void* data, std::size_t count) { std::memcpy(grow(count).data(), data, count); }
 
-  std::vector<std::byte>& out_;
+  std::vector<std::byte>* vector_ = nullptr;
+  std::span<std::byte> room_;
+  std::size_t size_ = 0;   // of what has been written into the room
 };
 
 // Reads bytes from outside. Every read is checked; errors carry the offset in the whole frame.

@@ -75,6 +75,10 @@ class FEWBITS_API Codec {
   // Throws kBadArgument for a wrong length, kNotFinite. O(elements log elements) at most.
   std::vector<std::byte> encode(std::span<const float> update, const Context& context) const;
 
+  // Into memory of the caller's, at least max_frame_size() bytes, else kBadArgument; returns the frame's length. What lies
+  // behind it is undefined.
+  std::size_t encode(std::span<const float> update, const Context& context, std::span<std::byte> frame) const;
+
   // The update that `frame` stands for, as the aggregator would add it. Throws Error for every frame that this codec's
   // encoder could not have written.
   std::vector<float> decode(std::span<const std::byte> frame, const RunContext& context) const;
@@ -99,6 +103,7 @@ class FEWBITS_API Encoder {
 
   // As Codec::encode; the bytes stay valid until the next call.
   std::span<const std::byte> encode(std::span<const float> update, const Context& context);
+  std::size_t encode(std::span<const float> update, const Context& context, std::span<std::byte> frame);
 
   // What stages remember from frame to frame (the warm start of `lowrank`), as bytes. It makes frames better, never
   // different to decode. `restore` throws kWrongPlan for the bytes of another codec, and Error for damaged ones.

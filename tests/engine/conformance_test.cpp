@@ -85,6 +85,21 @@ TEST_P(EveryPlan, TheSameInputGivesTheSameBytes) {
   }
 }
 
+TEST_P(EveryPlan, FramesInMemoryOfTheCallersAreTheSame) {
+  for (const std::size_t n : kSizes) {
+    const Codec c = codec(n);
+    const auto x = update(c, n);
+    const auto frame = c.encode(x, context(17));
+    std::vector<std::byte> room(c.max_frame_size() + 1, std::byte{0xAA});
+    const auto same = [&](std::size_t length) { return std::ranges::equal(std::span(room).first(length), frame); };
+    EXPECT_TRUE(same(c.encode(x, context(17), std::span(room).first(c.max_frame_size())))) << n;
+    EXPECT_EQ(room.back(), std::byte{0xAA}) << n;
+    EXPECT_TRUE(same(Encoder(c).encode(x, context(17), room))) << n;
+    const auto too_little = std::span(room).first(c.max_frame_size() - 1);
+    EXPECT_EQ(refusal([&] { c.encode(x, context(17), too_little); }), Errc::kBadArgument) << n;
+  }
+}
+
 // What an encoder remembers is all that its frames depend on beside their input.
 TEST_P(EveryPlan, EncodersWithTheSameMemoryWriteTheSameBytes) {
   for (const std::size_t n : kFewSizes) {
