@@ -7,9 +7,26 @@
     total = fewbits.Aggregator(codec, seed=1, round=0)
     total.add(frame, client=3, weight=2.0)
     mean = total.mean()                                           # float32, unbiased
+
+Codec, Encoder: plans, and frames of updates.     Aggregator: the mean of a round, from frames that nobody vouches for.
+ErrorFeedback: a client's memory for biased plans.     Profile, ProfileLearner: scales learned by the server, for the lowest rates.
+Structure: training inside a random mask or a low rank.     measure, describe, stages, presets, inspect: what plans cost and promise.
+
+In packages of their own, so that none is needed: fewbits.torch (communication hooks of DistributedDataParallel, structured
+updates), fewbits.flower (mod and strategies), fewbits.numcodecs, fewbits.plot (pictures), fewbits.report.
 """
 
-from fewbits._core import Aggregator, Codec, Encoder, __version__, stages
+import typing
+
+from fewbits import _core
+from fewbits._core import (Aggregator, Codec, Encoder, ErrorFeedback, Profile, ProfileLearner, Structure, __version__, inspect, measure,
+                           presets, stages)
 from fewbits._errors import Error, ErrorCode
 
-__all__ = ["Aggregator", "Codec", "Encoder", "Error", "ErrorCode", "__version__", "stages"]
+__all__ = ["Aggregator", "Codec", "Encoder", "Error", "ErrorCode", "ErrorFeedback", "Profile", "ProfileLearner", "Structure", "__version__",
+           "describe", "inspect", "measure", "presets", "stages"]
+
+
+def describe(plan: str, layout: "_core._Layout") -> dict[str, typing.Any]:
+    """What a plan promises for a layout before anything is coded: as Codec(plan, layout).describe()."""
+    return Codec(plan, layout).describe()

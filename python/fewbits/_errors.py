@@ -30,10 +30,10 @@ class Error(ValueError):
     code: an ErrorCode. offset: the byte in the frame, or the position in the plan, at which the trouble was found; or None.
     """
 
-    def __init__(self, message, code, offset=None):
+    def __init__(self, message: str, code: int, offset: int | None = None) -> None:
         super().__init__(message, code, offset)
         self.code = ErrorCode(code)
         self.offset = offset
 
-    def __str__(self):
-        return self.args[0]
+    def __str__(self) -> str:
+        return str(self.args[0])

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cmath>
 #include <exception>
+#include <numeric>
 #include <sstream>
 #include <thread>
 
@@ -30,7 +31,8 @@ bool contains_one_of(const std::string& text, const std::vector<std::string>& pa
 
 void check(const Updates& updates) {
   for (std::size_t k = 0; k < updates.values.size(); ++k) {
-    const double norm = squared_norm(updates.values[k]);
+    const auto& x = updates.values[k];
+    const double norm = std::accumulate(x.begin(), x.end(), 0.0, [](double sum, double value) { return sum + value * value; });
     const std::string which =
         updates.values.size() > 1 ? "update " + std::to_string(k + 1) + " of " + updates.source : updates.source;
     if (!std::isfinite(norm))
@@ -86,7 +88,7 @@ void run(std::vector<Job>& jobs, const Updates& updates, const FrontierOptions& 
     for (std::size_t i = next++; i < jobs.size(); i = next++) {
       Job& job = jobs[i];
       try {
-        if (job.codec) job.measurement = measure(job.plan, *job.codec, updates, options.repeats, options.seed, nullptr);
+        if (job.codec) job.measurement = measure_plan(job.plan, *job.codec, updates, options.repeats, options.seed, nullptr);
       } catch (const Error& error) {
         job.skipped = first_clause(error.what());
       } catch (...) {

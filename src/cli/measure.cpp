@@ -58,7 +58,7 @@ void measure_plans(const MeasureOptions& options) {
   {
     MeasureProgress progress;
     for (std::size_t i = 0; i < codecs.size(); ++i)
-      all.push_back(measure(options.plans[i], codecs[i], updates, repeats, options.seed, &progress));
+      all.push_back(measure_plan(options.plans[i], codecs[i], updates, repeats, options.seed, &progress));
   }
   if (options.json) {
     ordered_json list = ordered_json::array();

@@ -7,12 +7,9 @@
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
-#include <limits>
 #include <numbers>
 #include <system_error>
 
-#include "cli/frames.h"
-#include "fewbits/aggregator.h"
 #include "fewbits/error.h"
 #include "io/arrays.h"
 #include "kernels/random.h"
@@ -97,16 +94,10 @@ Updates read_updates(const std::vector<std::string>& inputs, std::uint64_t seed)
   return updates;
 }
 
-double squared_norm(std::span<const float> x) {
-  double sum = 0;
-  for (const float value : x) sum += static_cast<double>(value) * static_cast<double>(value);
-  return sum;
-}
-
 MeasureProgress::MeasureProgress() : terminal_(::isatty(STDERR_FILENO) != 0) {}
 
 void MeasureProgress::update(const std::string& what, std::size_t done, std::size_t all) {
-  if (!terminal_ || watch_.nanoseconds() < 1e9) return;
+  if (!terminal_ || std::chrono::steady_clock::now() - start_ < std::chrono::seconds(1)) return;
   const std::scoped_lock lock(mutex_);
   const std::size_t percent = 100 * done / all;
   if (percent == last_) return;
@@ -120,78 +111,19 @@ MeasureProgress::~MeasureProgress() {
   if (shown_) std::fputs("\r\033[K", stderr);
 }
 
-// Each frame is that of another client in another round, so that no two share a draw.
-Measurement measure(const std::string& plan, const Codec& codec, const Updates& updates, std::size_t repeats,
-                    std::uint64_t seed, MeasureProgress* progress) {
-  Measurement result;
-  result.plan = plan;
-  result.coordinates = updates.layout.elements();
-  result.structured = codec.structured();
-  const Description promise = codec.describe();
-  result.unbiased = promise.unbiased;
-  const std::size_t clients = std::max<std::size_t>(promise.cohort, 1);
-  const auto coordinates = static_cast<double>(std::max<std::size_t>(result.coordinates, 1));
-  const std::size_t frames = repeats * updates.values.size();
-
-  std::vector<double> sum_of_errors(result.coordinates);
-  std::size_t total_bytes = 0;
-  std::size_t frame_number = 0;
-  double nmse = 0;
-  double bias_ratios = 0;
-  std::size_t with_error = 0;
-  result.encode_ns = result.decode_ns = std::numeric_limits<double>::infinity();
-  for (const std::vector<float>& values : updates.values) {
-    // What is encoded and the update that it stands for: the same but in a structured family, where a synthetic vector
-    // is taken for free parameters, and another update is replaced by the nearest member of the round's family.
-    std::vector<float> sent = values;
-    if (updates.synthetic) sent.resize(codec.elements());
-    std::vector<float> update = sent;
-    Encoder encoder(codec);
-    std::ranges::fill(sum_of_errors, 0.0);
-    double total_error = 0;
-    for (std::size_t repeat = 0; repeat < repeats; ++repeat, ++frame_number) {
-      const Cohort cohort{static_cast<std::uint32_t>(frame_number % clients), static_cast<std::uint32_t>(clients)};
-      const Context context{seed, static_cast<std::uint32_t>(frame_number), frame_number, cohort};
-      const RoundContext round{context.seed, context.round};
-      if (result.structured) {
-        if (!updates.synthetic) sent = to_encodable(codec, values, round).values;
-        update = to_update(codec, sent, round);
-      }
-      const Stopwatch encode_watch;
-      const std::span<const std::byte> frame = encoder.encode(sent, context);
-      result.encode_ns = std::min(result.encode_ns, encode_watch.nanoseconds() / coordinates);
-      total_bytes += frame.size();
-      const Stopwatch decode_watch;
-      std::vector<float> decoded = codec.decode(frame, {seed, cohort});
-      result.decode_ns = std::min(result.decode_ns, decode_watch.nanoseconds() / coordinates);
-      decoded = to_update(codec, std::move(decoded), round);
-      double error = 0;
-      for (std::size_t i = 0; i < decoded.size(); ++i) {
-        const double difference = static_cast<double>(decoded[i]) - static_cast<double>(update[i]);
-        error += difference * difference;
-        sum_of_errors[i] += difference;
-      }
-      const double energy = squared_norm(update);
-      if (error > 0 && energy == 0) throw Error(Errc::kBadArgument, "the update is zero, so its error has no scale");
-      if (error > 0) nmse += error / energy;
-      total_error += error;
-      if (progress != nullptr) progress->update(plan, frame_number + 1, frames);
-    }
-    if (total_error > 0) {
-      // repeats · ‖Σ error / repeats‖² ÷ (Σ ‖error‖² / repeats), in which the update's norm and the repeats cancel.
-      double squared_sum = 0;
-      for (const double difference : sum_of_errors) squared_sum += difference * difference;
-      bias_ratios += squared_sum / total_error;
-      ++with_error;
-    }
+Measurement measure_plan(const std::string& plan, const Codec& codec, const Updates& updates, std::size_t repeats,
+                         std::uint64_t seed, MeasureProgress* progress) {
+  MeasureOptions options{.repeats = repeats, .seed = seed};
+  if (progress != nullptr)
+    options.progress = [&](std::size_t done, std::size_t all) { progress->update(plan, done, all); };
+  std::vector<std::span<const float>> values;
+  for (const std::vector<float>& update : updates.values) {
+    // A synthetic vector may as well be free parameters of a structured family.
+    const std::size_t length = updates.synthetic ? codec.elements() : update.size();
+    values.push_back(std::span(update).first(length));
   }
-  result.bytes = static_cast<double>(total_bytes) / static_cast<double>(frames);
-  result.nmse = nmse / static_cast<double>(frames);
-  result.rate = bits_per_coordinate(result.bytes, result.coordinates);
-  if (with_error != 0) result.bias_ratio = bias_ratios / static_cast<double>(with_error);
-  // Beyond some 500 bits the limit is no number any more.
-  const double inverse_limit = std::pow(4, result.rate) - 1;
-  if (std::isfinite(inverse_limit)) result.limit_ratio = result.nmse * inverse_limit;
+  Measurement result = measure(codec, values, options);
+  result.plan = plan;
   return result;
 }
 

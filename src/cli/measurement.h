@@ -4,13 +4,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "cli/common.h"
 #include "fewbits/codec.h"
 #include "fewbits/layout.h"
+#include "fewbits/measure.h"
 
 // Plans measured on updates, by real frames.
 namespace fewbits::cli {
@@ -27,34 +27,6 @@ struct Updates {
 // kBadArgument for files that do not have the same names and shapes.
 Updates read_updates(const std::vector<std::string>& inputs, std::uint64_t seed);
 
-double squared_norm(std::span<const float> x);
-
-// Rates, errors and times of one plan: means over the updates, each with the same weight whatever its norm. Errors are
-// those of updates: in a structured family, of its members.
-struct Measurement {
-  std::string plan;
-  std::size_t coordinates = 0;
-  double bytes = 0;
-  double rate = 0;
-  double nmse = 0;
-  std::optional<double> bias_ratio;   // none where there is no error
-  std::optional<double> limit_ratio;
-  Unbiased unbiased = Unbiased::kNo;
-  double encode_ns = 0;               // the fastest repeat, a coordinate
-  double decode_ns = 0;
-  bool structured = false;
-};
-
-class Stopwatch {
- public:
-  double nanoseconds() const {
-    return std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - start_).count();
-  }
-
- private:
-  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
-
 // A line on a terminal's stderr, when the work takes longer than a moment. Any thread may update it.
 class MeasureProgress {
  public:
@@ -70,12 +42,12 @@ class MeasureProgress {
   bool terminal_;
   bool shown_ = false;
   std::size_t last_ = 101;
-  Stopwatch watch_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-// Frames of the codec for each update, `repeats` of them. `progress` may be null.
-Measurement measure(const std::string& plan, const Codec& codec, const Updates& updates, std::size_t repeats,
-                    std::uint64_t seed, MeasureProgress* progress);
+// Of a plan as the user has written it. `progress` may be null.
+Measurement measure_plan(const std::string& plan, const Codec& codec, const Updates& updates, std::size_t repeats,
+                         std::uint64_t seed, MeasureProgress* progress);
 
 // The fields of a measurement, and its cells in a table under `measurement_columns`.
 ordered_json to_json(const Measurement& m);

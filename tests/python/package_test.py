@@ -1,15 +1,21 @@
 """The Python package: what it takes, what it gives, what it refuses.
 
-    package_test.py PYTHONPATH
+    package_test.py PYTHONPATH PROGRAM
 """
 
 import copy
+import json
+import pathlib
 import pickle
+import subprocess
 import sys
+import tempfile
 import threading
 import unittest
 
-sys.path.insert(0, sys.argv.pop(1))
+PATH = sys.argv.pop(1)
+PROGRAM = sys.argv.pop(1)
+sys.path.insert(0, PATH)
 
 import numpy as np  # noqa: E402: behind the path
 
@@ -69,7 +75,7 @@ class Frames(unittest.TestCase):
     def test_arrays_that_would_be_converted_are_refused(self):
         codec = fewbits.Codec("f32", N)
         encode = lambda x: codec.encode(x, seed=1, round=0, client=0)  # noqa: E731
-        for x, words in ((values().astype(np.float64), r"float64, not float32.*astype"), (values().astype(np.float16), "float16"),
+        for x, words in ((values().astype(np.float64), r"float64, not float32.*astype"), (values().astype(np.int32), "int32, not float32"),
                          (values(2 * N)[::2], "not C-contiguous.*ascontiguousarray"), (list(values()), "not list.*numpy.asarray"),
                          (np.asfortranarray(values().reshape(100, 100)), "not C-contiguous")):
             with self.assertRaisesRegex(TypeError, words):
@@ -89,6 +95,63 @@ class Frames(unittest.TestCase):
         x = values()
         codec = fewbits.Codec("f32", N)
         self.assertEqual(codec.encode(Tensor(x), seed=1, round=0, client=0), codec.encode(x, seed=1, round=0, client=0))
+
+
+    def test_halves_are_widened(self):
+        halves = values().astype(np.float16)
+        codec = fewbits.Codec("f32", N)
+        np.testing.assert_array_equal(codec.decode(codec.encode(halves, seed=1, round=0, client=0), seed=1), halves.astype(np.float32))
+
+    def test_integers_pass_exactly(self):
+        tensors = {"weight": values(600).reshape(20, 30)}
+        for dtype in ("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"):
+            least, most = (0, 1) if dtype == "bool" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+            tensors[dtype] = np.array([[0, 1, most], [least, most // 3, least // 5]], dtype=dtype)
+        tensors["bn.num batches;tracked=*"] = np.array(2**40 + 3)
+        codec = fewbits.Codec("quantize:bits=2", tensors)
+        frames = [codec.encode(tensors, seed=1, round=0, client=client) for client in range(3)]
+        total = fewbits.Aggregator(codec, seed=1, round=0)
+        total.add_many(frames, clients=range(3), weights=[1, 2, 5])
+        for vector in (codec.flatten(tensors), codec.decode(frames[0], seed=1), total.mean()):
+            back = codec.unflatten(vector)
+            for name, tensor in tensors.items():
+                if name != "weight":
+                    self.assertEqual((back[name].dtype, back[name].shape), (tensor.dtype, tensor.shape))
+                    np.testing.assert_array_equal(back[name], tensor)
+        self.assertEqual(pickle.loads(pickle.dumps(codec)), codec)
+        self.assertEqual(eval(repr(codec)), codec)
+        with self.assertRaisesRegex(TypeError, "of int32, in the layout of int64"):
+            codec.encode({**tensors, "int64": tensors["int64"].astype(np.int32)}, seed=1, round=0, client=0)
+        with self.assertRaisesRegex(TypeError, "structured family trains floats"):
+            fewbits.Codec("train=mask:keep=0.5 | f32", tensors)
+
+    def test_means_of_integers_are_rounded(self):
+        for one, two in ((1000, 1003), (-7, 2**33), (-(2**20), 2**20 + 2)):
+            codec = fewbits.Codec("f32", {"steps": ((), "int64")})
+            total = fewbits.Aggregator(codec, seed=1, round=0)
+            for client, steps in enumerate((one, two)):
+                total.add(codec.encode({"steps": np.array(steps)}, seed=1, round=0, client=client), client=client)
+            self.assertAlmostEqual(int(codec.unflatten(total.mean())["steps"]), (one + two) / 2, delta=0.5)
+
+    def test_encode_copies_nothing(self):
+        program = """if True:
+            import re, sys
+            sys.path.insert(0, sys.argv[1])
+            import numpy, fewbits
+            def memory(name):
+                return int(re.search(name + r":\\s+(\\d+)", open("/proc/self/status").read()).group(1)) / 1024
+            x = numpy.random.default_rng(1).standard_normal(2**24, dtype=numpy.float32)
+            codec = fewbits.Codec(sys.argv[2], x.size)
+            codec.encode(x, seed=1, round=0, client=0)
+            before = memory("VmRSS")
+            open("/proc/self/clear_refs", "w").write("5")
+            frame = codec.encode(x, seed=1, round=1, client=0)
+            print(memory("VmHWM") - before, len(frame) / 2**20)
+            """
+        for plan in ("quantize:bits=2", "f32"):
+            run = subprocess.run([sys.executable, "-c", program, PATH, plan], capture_output=True, text=True, check=True)
+            more, frame = map(float, run.stdout.split())
+            self.assertLess(more, frame + 4, plan)   # MiB; the update has 64
 
 
 class Refusals(unittest.TestCase):
@@ -136,6 +199,147 @@ class Refusals(unittest.TestCase):
         self.assertEqual(caught.exception.code, fewbits.ErrorCode.EMPTY)
 
 
+class Several(unittest.TestCase):
+    def test_many_are_as_one_after_the_other(self):
+        for plan, size in (("trellis:bits=1", 1), ("permk:cohort=4+f32", 4)):
+            codec = fewbits.Codec(plan, N)
+            updates, clients = [values(seed=i) for i in range(4)], [7, 3, 2**40, 0]
+            for threads in (0, 1, 3):
+                frames = codec.encode_many(updates, seed=1, round=2, clients=clients, threads=threads)
+                for i, frame in enumerate(frames):
+                    self.assertEqual(frame, codec.encode(updates[i], seed=1, round=2, client=clients[i], cohort=(i, 4)))
+                one, many = (fewbits.Aggregator(codec, seed=1, round=2, cohort_size=size) for _ in range(2))
+                for i, frame in enumerate(frames):
+                    one.add(frame, client=clients[i], weight=i + 1, cohort_index=i if size > 1 else 0)
+                damaged = frames[2][:-1] + bytes([frames[2][-1] ^ 1])
+                first = many.add_many(frames[:2] + [damaged, frames[3]], clients=clients, weights=[1, 2, 3, 4], threads=threads)
+                self.assertEqual([error and error.code.name for error in first], [None, None, "CHECKSUM_MISMATCH", None])
+                self.assertEqual(many.add_many([frames[2]], clients=[clients[2]], weights=[3], cohort_indices=[2 if size > 1 else 0]), [None])
+                self.assertEqual(many.total_weight, 10)
+                np.testing.assert_allclose(many.mean(), one.mean(), rtol=1e-6, atol=1e-7)
+
+    def test_lists_of_one_length(self):
+        codec = fewbits.Codec("f32", 3)
+        with self.assertRaisesRegex(ValueError, "1 updates of 2 clients"):
+            codec.encode_many([np.zeros(3, np.float32)], seed=1, round=0, clients=[1, 2])
+        with self.assertRaises(fewbits.Error):
+            codec.encode_many([np.zeros(3, np.float32), np.zeros(4, np.float32)], seed=1, round=0, clients=[1, 2])
+        with self.assertRaisesRegex(ValueError, "one length"):
+            fewbits.Aggregator(codec, seed=1, round=0).add_many([b""], clients=[1, 2])
+
+    def test_other_threads_go_on(self):
+        codec = fewbits.Codec("trellis:bits=2,states=256", 2**20)
+        x = values(2**20)
+        done = threading.Event()
+        worker = threading.Thread(target=lambda: (codec.encode(x, seed=1, round=0, client=0), done.set()))
+        worker.start()
+        ticks = 0
+        while not done.wait(0.001):
+            ticks += 1
+        worker.join()
+        self.assertGreater(ticks, 3)   # with the lock held it would be none
+
+
+class Memories(unittest.TestCase):
+    def test_error_feedback(self):
+        codec = fewbits.Codec("topk:keep=0.1+f32", N)
+        for options in ({}, {"method": "ef21"}, {"storage": "bfloat16", "decay": 0.9, "max_age": 5}, {"momentum": 0.9}):
+            feedback = fewbits.ErrorFeedback(codec, **options)
+            sent = np.zeros(N)
+            for round in range(12):
+                frame = feedback.encode(values(), seed=1, round=round, client=4)
+                self.assertTrue(feedback.pending)
+                if round == 5:
+                    feedback.abandon()
+                    continue
+                feedback.commit()
+                sent += codec.decode(frame, seed=1)
+                if round == 7:
+                    state = feedback.save()
+                    feedback = fewbits.ErrorFeedback(codec, **options)
+                    feedback.restore(state)
+            self.assertEqual(feedback.round, 11)
+            if not options:
+                np.testing.assert_allclose(sent + feedback.memory(), 11 * values().astype(float), rtol=1e-4, atol=1e-4)
+        with self.assertRaisesRegex(ValueError, "expected 'ef14' or 'ef21'"):
+            fewbits.ErrorFeedback(codec, method="ef")
+        with self.assertRaises(fewbits.Error) as caught:
+            feedback.restore(state[:-1])
+        self.assertIn(caught.exception.code.name, ("TRUNCATED", "CHECKSUM_MISMATCH"))
+        with self.assertRaises(fewbits.Error) as caught:
+            feedback.commit()
+        self.assertEqual(caught.exception.code.name, "BAD_ARGUMENT")
+
+    def test_profiles(self):
+        scales = np.repeat([1, 0.01], 32).astype(np.float32)[:, None]
+        updates = [{"w": values(64 * 64, seed).reshape(64, 64) * scales} for seed in range(4)]
+        codec = fewbits.Codec("trellis:bits=0.5,scale=profile", updates[0])
+        self.assertTrue(codec.takes_profile)
+        learner = fewbits.ProfileLearner(codec)
+        self.assertTrue(learner.profile().is_flat)
+        total = fewbits.Aggregator(codec, seed=1, round=0)
+        total.add_many(codec.encode_many(updates, seed=1, round=0, clients=range(4)), clients=range(4))
+        learner.learn(total)
+        self.assertEqual(learner.rounds, 1)
+        profile = learner.profile().with_common_step(codec)
+        self.assertTrue(profile.has_common_step)
+        learned = codec.with_profile(fewbits.Profile.from_bytes(codec, profile.bytes))
+        self.assertNotEqual(learned, codec)
+        self.assertEqual(pickle.loads(pickle.dumps(learned)), learned)
+        errors = [np.square(c.decode(c.encode(updates[0], seed=1, round=1, client=0), seed=1) - updates[0]["w"].ravel()).sum()
+                  for c in (codec, learned)]
+        self.assertLess(errors[1], errors[0])
+        other = fewbits.ProfileLearner(codec)
+        other.restore(learner.save())
+        self.assertEqual(other.profile().bytes, learner.profile().bytes)
+        learner.learn(codec.flatten(updates[1]))
+        self.assertEqual(learner.rounds, 2)
+        with self.assertRaises(fewbits.Error):
+            fewbits.Profile.from_bytes(codec, profile.bytes[:-1])
+
+    def test_structures(self):
+        for plan in ("train=mask:keep=0.25 | f32", "train=lowrank:rank=2 | f32"):
+            codec = fewbits.Codec(plan, {"w": (20, 30), "b": 20})
+            family = fewbits.Structure(codec, seed=1, round=3)
+            self.assertTrue(codec.structured)
+            self.assertEqual((family.free_parameters, family.coordinates), (codec.elements, 620))
+            free, gradient = values(codec.elements), values(620, 2)
+            update = family.expand(free)
+            self.assertAlmostEqual(float(update @ gradient), float(free @ family.pull_back(gradient)), places=3)   # adjoint
+            np.testing.assert_allclose(family.project(update), free, atol=1e-4)
+            np.testing.assert_array_equal(codec.decode(codec.encode(free, seed=1, round=3, client=0), seed=1), free)
+        with self.assertRaisesRegex(ValueError, "620"):
+            family.pull_back(free)
+        with self.assertRaises(fewbits.Error):
+            fewbits.Structure(fewbits.Codec("f32", 3), seed=1, round=0)
+
+
+class Measurements(unittest.TestCase):
+    def test_figures_are_those_of_the_program(self):
+        x = values(4096)
+        with tempfile.TemporaryDirectory() as folder:
+            file = pathlib.Path(folder, "x.npy")
+            np.save(file, x)
+            for plan in ("trellis:bits=1", "mask:keep=0.1+f32", "train=mask:keep=0.5 | quantize:bits=4"):
+                run = subprocess.run([PROGRAM, "measure", "--json", "--repeats", "5", "--seed", "3", "--plan", plan, file],
+                                     capture_output=True, text=True, check=True)
+                want, = json.loads(run.stdout)
+                got = fewbits.measure(fewbits.Codec(plan, 4096), x, repeats=5, seed=3)
+                self.assertEqual(set(got), set(want))
+                for name in ("coordinates", "bytes", "bits_per_coordinate", "nmse", "bias_ratio", "limit_ratio", "unbiased"):
+                    self.assertAlmostEqual(got[name], want[name], places=12, msg=name)
+        several = fewbits.measure(fewbits.Codec("quantize:bits=4", {"a": 4096}), [{"a": x}, {"a": 2 * x}])
+        self.assertGreater(several["nmse"], 0)
+        with self.assertRaises(fewbits.Error):
+            fewbits.measure(fewbits.Codec("f32", 3), x)
+
+    def test_inspect(self):
+        info = fewbits.inspect(fewbits.Codec("f32", 3).encode(np.zeros(3, np.float32), seed=1, round=2, client=9))
+        self.assertEqual((info["round"], info["client"], info["sections"]), (2, 9, [{"offset": 18, "bytes": 12}]))
+        with self.assertRaises(fewbits.Error):
+            fewbits.inspect(b"no frame")
+
+
 class Objects(unittest.TestCase):
     def test_codecs_pickle(self):
         for layout in (N, {"a": (3, 4), "b": ()}):
@@ -179,6 +383,8 @@ class Objects(unittest.TestCase):
         description = fewbits.Codec("hadamard+quantize:bits=4", N).describe()
         self.assertEqual(description["unbiased"], "always")
         self.assertGreater(description["max_frame_bytes"], N // 2)
+        self.assertEqual(fewbits.describe("hadamard+quantize:bits=4", N), description)
+        self.assertIn("eden", [preset["name"] for preset in fewbits.presets()])
         for name in fewbits.__all__:
             self.assertTrue(name == "__version__" or getattr(fewbits, name).__doc__, name)
 

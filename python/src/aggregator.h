@@ -1,0 +1,13 @@
+#pragma once
+
+#include "fewbits/aggregator.h"
+#include "tensors.h"
+
+namespace fewbits::python {
+
+struct PyAggregator {
+  TypedCodec codec;
+  Aggregator sum;
+};
+
+}  // namespace fewbits::python

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include <utility>
+
+#include "fewbits/codec.h"
+
+namespace fewbits::python {
+
+void bind_codec(pybind11::module_& module);
+void bind_aggregator(pybind11::module_& module);
+void bind_memory(pybind11::module_& module);      // of clients and servers: ErrorFeedback, Profile, ProfileLearner
+void bind_structure(pybind11::module_& module);
+void bind_catalogue(pybind11::module_& module);   // stages, presets, inspect, measure
+
+using Place = std::pair<std::uint32_t, std::uint32_t>;   // (index, size) of a cohort
+
+inline Cohort cohort_of(const Place& place) noexcept { return {place.first, place.second}; }
+
+}  // namespace fewbits::python

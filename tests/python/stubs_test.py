@@ -1,0 +1,118 @@
+"""The type stubs say what the module has: its names, and the arguments of each function.
+
+    stubs_test.py PYTHONPATH
+"""
+
+import ast
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import unittest
+
+PATH = os.path.abspath(sys.argv.pop(1))
+sys.path.insert(0, PATH)
+
+import fewbits  # noqa: E402: behind the path
+import fewbits._core  # noqa: E402
+
+STUB = pathlib.Path(fewbits.__file__).parent / "_core.pyi"
+
+# Classes of pybind11 have a metaclass of its own, which is no matter of the user's.
+ALLOWED = [f"fewbits._core.{name}" for name in ("Aggregator", "Codec", "Encoder", "ErrorFeedback", "Profile", "ProfileLearner", "Structure")]
+ALLOWED.append("fewbits._core.Profile.__init__")
+
+USE = '''
+import numpy as np
+import fewbits
+codec = fewbits.Codec("trellis:bits=2", {"a": (3, 4), "b": np.zeros(3, np.float32), "c": ((), "int64")})
+frame: bytes = codec.encode({"a": np.zeros((3, 4), np.float32)}, seed=1, round=0, client=3)
+total = fewbits.Aggregator(codec, seed=1, round=0)
+total.add(frame, client=3, weight=2.0)
+total.mean().astype("float64")
+code: fewbits.ErrorCode = fewbits.Error("", 1).code
+'''
+
+
+def mypy(module, *arguments, **options):
+    environment = dict(os.environ, PYTHONPATH=PATH, MYPYPATH=PATH)
+    return subprocess.run([sys.executable, "-m", module, *arguments], env=environment, capture_output=True, text=True, **options)
+
+
+def stub_signatures():
+    """Of each function (a list of its overloads): names of arguments, those that are by name alone, those with a default."""
+    signatures = {}
+
+    def visit(body, prefix):
+        for node in body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                visit(node.body, node.name + ".")
+            elif isinstance(node, ast.FunctionDef) and (not node.name.startswith("__") or node.name == "__init__"):
+                if any(isinstance(d, ast.Name) and d.id == "property" for d in node.decorator_list):
+                    continue
+                a = node.args
+                positional = [argument.arg for argument in a.args]
+                defaults = positional[len(positional) - len(a.defaults):]
+                named = [argument.arg for argument in a.kwonlyargs]
+                defaults += [name for name, default in zip(named, a.kw_defaults) if default is not None]
+                positional = [name for name in positional if name != "self"]
+                signatures.setdefault(prefix + node.name, []).append((positional, named, sorted(defaults)))
+
+    visit(ast.parse(STUB.read_text()).body, "")
+    return signatures
+
+
+def module_signatures(name):
+    function = fewbits._core
+    for part in name.split("."):
+        function = getattr(function, part)
+    texts = re.findall(rf"^(?:\d+\. )?{name.split('.')[-1]}\((.*)\) -> ", function.__doc__, re.MULTILINE)
+    signatures = []
+    for text in texts:
+        text = re.sub(r"\[[^\[\]]*\]", "", re.sub(r"\[[^\[\]]*\]", "", re.sub(r"\((\d+, \d+)\)", "0", text)))   # commas of types and values
+        positional, named, defaults, by_name = [], [], [], False
+        for part in text.split(", ") if text else []:
+            if part == "*":
+                by_name = True
+                continue
+            argument = re.match(r"\w+", part).group()
+            if argument == "self" or (argument in ("args", "kwargs")):
+                continue
+            (named if by_name else positional).append(argument)
+            if "=" in part:
+                defaults.append(argument)
+        signatures.append((positional, named, sorted(defaults)))
+    return signatures
+
+
+class Stubs(unittest.TestCase):
+    def test_names(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".txt") as allowed:
+            allowed.write("\n".join(ALLOWED))
+            allowed.flush()
+            run = mypy("mypy.stubtest", "fewbits._core", "--allowlist", allowed.name)
+        self.assertEqual(run.returncode, 0, run.stdout + run.stderr)
+
+    def test_arguments(self):
+        signatures = stub_signatures()
+        self.assertGreater(len(signatures), 30)
+        for name, stub in signatures.items():
+            if name == "Profile.__init__":
+                continue
+            with self.subTest(name):
+                self.assertEqual(stub, module_signatures(name))
+
+    def test_a_user_is_checked(self):
+        with tempfile.TemporaryDirectory() as folder:
+            good, bad = pathlib.Path(folder, "good.py"), pathlib.Path(folder, "bad.py")
+            good.write_text(USE)
+            bad.write_text(USE + "codec.encode(np.zeros(3), 1, 0, 3)\n")
+            run = mypy("mypy", "--strict", str(good), cwd=folder)
+            self.assertEqual(run.returncode, 0, run.stdout + run.stderr)
+            self.assertNotEqual(mypy("mypy", "--strict", str(bad), cwd=folder).returncode, 0)
+
+
+if __name__ == "__main__":
+    unittest.main()
