@@ -1,0 +1,110 @@
+"""fewbits in Flower on the real network: a SuperLink and three SuperNodes on loopback, and the simulation of twenty clients.
+
+    flower_network_test.py PYTHONPATH
+
+The app is python/examples/flower_app: a CNN of a million parameters on Fashion-MNIST. FEWBITS_LONG_TESTS=1: more rounds.
+"""
+
+import os
+import pathlib
+import shutil
+import sys
+import tempfile
+import unittest
+
+PATH = os.path.abspath(sys.argv.pop(1))
+sys.path.insert(0, PATH)
+
+from flower_network import APP, Network  # noqa: E402: behind the path
+
+LONG = os.environ.get("FEWBITS_LONG_TESTS") == "1"
+CONFIG = {"rounds": 20 if LONG else 4, "examples": 0 if LONG else 512, "learning_rate": 0.05}
+MODEL_BYTES = 4_003_792
+MODEL_ARRAYS = 13
+# Bytes in Flower's totals beside the arrays' data: of a message, and of each of its arrays.
+FRAMING, ARRAY_FRAMING = 2000, 650
+
+
+def inbound(runs, run):
+    traffic, = (listed["network-traffic"] for listed in runs["runs"] if listed["run-id"] == str(run))
+    return traffic["inbound-bytes"]
+
+
+class SuperLink(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory(prefix="fewbits-flower-")
+        cls.network = Network(cls.folder.name, PATH, nodes=3)
+        cls.network.__enter__()
+        cls.addClassCleanup(cls.folder.cleanup)
+        cls.addClassCleanup(cls.network.__exit__)
+
+    def run_app(self, change=None, **config):
+        app = APP
+        if change is not None:
+            app = pathlib.Path(self.folder.name, "changed")
+            shutil.rmtree(app, ignore_errors=True)
+            shutil.copytree(APP, app)
+            client = app / "fewbits_app" / "client_app.py"
+            client.write_text(change(client.read_text()))
+        return self.network.run(app, timeout=1500, **{**CONFIG, **config})
+
+    def test_bytes_and_quality(self):
+        figures = {}
+        for plan in ("none", "trellis:bits=2", "trellis:bits=0.03,scale=profile"):
+            output, runs, report = self.run_app(plan=plan)
+            self.assertIsNotNone(report, output)
+            messages = 3 * CONFIG["rounds"]
+            uploaded = inbound(runs, report["run"])
+            frames = sum(done["frame_bytes"] for done in report["rounds"]) or messages * MODEL_BYTES
+            self.assertGreater(uploaded, frames)
+            self.assertLess(uploaded, frames + messages * (FRAMING + ARRAY_FRAMING * (MODEL_ARRAYS if plan == "none" else 1)), "Flower counts what we count, and its framing")
+            figures[plan] = (uploaded / messages, report["accuracy"][-1])
+            print(f"{plan}: {uploaded / messages:,.0f} bytes an update by Flower's count, {frames / messages:,.0f} of arrays; accuracy {report['accuracy'][-1]:.3f}", flush=True)
+        plain, two, few = figures.values()
+        self.assertLess(two[0], plain[0] / 12)
+        self.assertLess(few[0], plain[0] / 300)
+        self.assertGreater(plain[1], 0.85 if LONG else 0.5)
+        self.assertAlmostEqual(two[1], plain[1], delta=0.01 if LONG else 0.06)
+        self.assertAlmostEqual(few[1], plain[1], delta=0.02 if LONG else 0.3)
+
+    def test_a_client_with_broken_frames_is_left_out(self):
+        def damage(text):
+            return text.replace("app.train(mods=[FewbitsMod()])(train)", '''
+def damage(message, context, call_next):
+    reply = call_next(message, context)
+    if context.node_config["partition-id"] == 1:
+        frame = reply.content["arrays"]["frame"]
+        reply.content["arrays"]["frame"] = type(frame)(frame.dtype, frame.shape, frame.stype, frame.data[:-1] + bytes([frame.data[-1] ^ 1]))
+    return reply
+
+
+app.train(mods=[damage, FewbitsMod()])(train)''')
+
+        output, _, report = self.run_app(damage, plan="trellis:bits=2", rounds=1, examples=64)
+        self.assertRegex(output, r"fewbits: round 1: node \d+ is left out: its frame is refused: .*CHECKSUM_MISMATCH")
+        self.assertEqual([(done["clients"], done["refused"]) for done in report["rounds"]], [(2, 1)])
+
+    def test_clients_without_the_mod_end_the_run(self):
+        output, runs, report = self.run_app(lambda text: text.replace("mods=[FewbitsMod()]", "mods=[]"), plan="trellis:bits=2", rounds=1, examples=64)
+        self.assertIsNone(report)
+        self.assertIn("without a frame: FewbitsMod() must be the first of its ClientApp's mods", output)
+        self.assertIn("finished:failed", [listed["status"] for listed in runs["runs"]])
+
+
+class Simulation(unittest.TestCase):
+    def test_twenty_clients(self):
+        with tempfile.TemporaryDirectory(prefix="fewbits-flower-") as folder, Network(folder, PATH, nodes=20, simulated=True) as network:
+            accuracies = {}
+            for plan in ("none", "trellis:bits=2"):
+                output, _, report = network.run(timeout=1500, plan=plan, rounds=CONFIG["rounds"], examples=128)
+                self.assertIsNotNone(report, output)
+                accuracies[plan] = report["accuracy"][-1]
+            self.assertEqual([done["clients"] for done in report["rounds"]], [20] * CONFIG["rounds"])
+            self.assertLess(sum(done["frame_bytes"] for done in report["rounds"]), 20 * CONFIG["rounds"] * MODEL_BYTES / 15)
+            print(f"20 simulated clients: accuracy {accuracies}", flush=True)
+            self.assertAlmostEqual(accuracies["trellis:bits=2"], accuracies["none"], delta=0.06)
+
+
+if __name__ == "__main__":
+    unittest.main()
