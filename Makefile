@@ -11,6 +11,7 @@ PREFIX ?= /usr/local
 OUT ?= out/demo
 INPUT ?= normal:2^18
 BENCH ?=
+PYTHON := PYTHONPATH=build/release/python .venv/bin/python
 
 .PHONY: help
 help: ## this list
@@ -26,19 +27,20 @@ data: ## install the data sets, and list their files
 	@tools/setup.sh data
 
 .PHONY: build
-build: setup ## set up and compile: build/release/fewbits
-	@tools/build.sh release $(JOBS) fewbits_program
+build: setup ## set up and compile: build/release/fewbits, and the Python package in build/release/python
+	@tools/build.sh release $(JOBS) fewbits_program fewbits_core
 
 .PHONY: demo
-demo: build ## federated averaging on Fashion-MNIST, several plans side by side: a table and pictures in out/demo
+demo: build ## federated averaging on Fashion-MNIST, several plans side by side: a table, pictures and a report in out/demo
 	build/release/fewbits train --config demo.toml --out $(OUT) --force
-	.venv/bin/python python/fewbits/plot.py $(OUT)
+	$(PYTHON) -m fewbits.plot $(OUT)
+	$(PYTHON) -m fewbits report $(OUT)
 
 .PHONY: frontier
 frontier: build ## error against rate of all plans on INPUT (normal:2^18): figures and a picture in out/frontier
 	@mkdir -p out/frontier
 	build/release/fewbits measure --frontier --json $(INPUT) >out/frontier/frontier.json
-	.venv/bin/python python/fewbits/frontier.py out/frontier/frontier.json
+	$(PYTHON) -m fewbits.frontier out/frontier/frontier.json
 
 .PHONY: bench
 bench: setup ## speed beside memory's and other libraries': out/bench (BENCH=--quick, BENCH='--benchmark_filter=trellis', ...)

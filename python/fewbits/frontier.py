@@ -1,4 +1,4 @@
-"""Picture of a frontier: python frontier.py FRONTIER.json [--out PICTURE.png] [--title TEXT]
+"""Picture of a frontier: python -m fewbits.frontier FRONTIER.json [--out PICTURE.png] [--title TEXT]
 
 Reads what `fewbits measure --frontier --json INPUT` printed, and draws each plan's error over the least that an
 unbiased code of a Gaussian can have at the same rate, 1/(4^rate - 1), against the rate. The picture is written beside
@@ -12,15 +12,12 @@ import pathlib
 import re
 import sys
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt  # noqa: E402: after the choice of the backend
-import numpy as np  # noqa: E402
-import PIL.Image  # noqa: E402: matplotlib needs it too
-from matplotlib.lines import Line2D  # noqa: E402
-from matplotlib.patches import Patch  # noqa: E402
+import matplotlib.ticker
+import numpy as np
+import PIL.Image   # matplotlib needs it too
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 # What a plan promises, in the order of the legend: heading, and style of its line.
 PROMISES = {
@@ -75,10 +72,10 @@ def read(path):
                 _, points = families.setdefault(family, (plan["promise"], []))
                 points.append((plan["bits_per_coordinate"], plan["limit_ratio"]))
     except (json.JSONDecodeError, KeyError, TypeError) as error:
-        sys.exit(f"{path}: not what `fewbits measure --frontier --json` prints: {error}")
+        raise ValueError(f"{path}: not what `fewbits measure --frontier --json` prints: {error}") from error
     families = {name: (promise, np.array(sorted(points))) for name, (promise, points) in families.items()}
     if not families:
-        sys.exit(f"{path}: no plan with an error and a rate")
+        raise ValueError(f"{path}: no plan with an error and a rate")
     return data, families
 
 
@@ -164,8 +161,9 @@ def visible(families, rates, ratios):
     return {name: (promise, points) for name, (promise, points) in families.items() if seen(points)}
 
 
-def draw(data, families, title, path):
-    figure, axes = plt.subplots(figsize=(10, 6.4), layout="constrained")
+def draw(data, families, title):
+    figure = Figure(figsize=(10, 6.4), layout="constrained")
+    axes = figure.subplots()
     axes.set_xscale("log")
     axes.set_yscale("log")
     rates, ratios = limits_of(families)
@@ -199,9 +197,12 @@ def draw(data, families, title, path):
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title(title or f"{data['source']}, {data['coordinates']:,} coordinates", fontsize=10, loc="left",
                    color="0.25")
+    return figure
+
+
+def save(figure, path):
     pixels = io.BytesIO()
     figure.savefig(pixels, dpi=110)
-    plt.close(figure)
     # A palette is a third of the bytes, and the picture has few colours.
     PIL.Image.open(pixels).convert("RGB").quantize(128, dither=PIL.Image.Dither.NONE).save(path, optimize=True)
 
@@ -214,9 +215,11 @@ def main():
     arguments = parser.parse_args()
     if not arguments.file.is_file():
         sys.exit(f"{arguments.file} not found: run `fewbits measure --frontier --json INPUT > {arguments.file}` first")
-    data, families = read(arguments.file)
     path = arguments.out or arguments.file.with_suffix(".png")
-    draw(data, families, arguments.title, path)
+    try:
+        save(draw(*read(arguments.file), arguments.title), path)
+    except ValueError as error:
+        sys.exit(str(error))
     print(path)
 
 

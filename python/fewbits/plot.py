@@ -1,27 +1,43 @@
-"""Pictures of a run of `fewbits train`: python plot.py DIR
+"""Pictures: of runs of `fewbits train`, of measured plans, of errors. Readable in print and by the colour-blind.
 
-Reads DIR/results.jsonl and DIR/summary.json, and writes accuracy_by_megabytes.png and accuracy_by_round.png beside them.
+    fewbits.plot.accuracy("out/demo", against="megabytes").savefig("accuracy.png")
+    fewbits.plot.rate_and_error([fewbits.measure(fewbits.Codec(plan, x.size), x) for plan in plans])
+    fewbits.plot.errors({plan: fewbits.Codec(plan, x.size) for plan in plans}, x)
+
+Each gives a matplotlib Figure, which a notebook shows. `python -m fewbits.plot FOLDER` writes accuracy_by_megabytes.png and
+accuracy_by_round.png beside results.jsonl and summary.json.
 """
 
 import argparse
 import json
+import os
 import pathlib
+import re
 import sys
 import typing
+from collections.abc import Iterable, Mapping
 
-import matplotlib
+import matplotlib.ticker
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-matplotlib.use("Agg")
+import fewbits
 
-import matplotlib.pyplot as plt  # noqa: E402: after the choice of the backend
-import numpy as np  # noqa: E402
+__all__ = ["accuracy", "errors", "rate_and_error"]
+
+Json: typing.TypeAlias = dict[str, typing.Any]
 
 WINDOW = 5  # rounds of which accuracies are averaged, as in the table and in summary.json
 
 # Okabe and Ito's colours, told apart by colour-blind readers, with brown for their yellow, which vanishes on white. The
 # styles differ too, for print without colour.
 COLOURS = ["#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F4F24"]
-STYLES = ["-", "--", "-.", ":", (0, (7, 1.5, 1, 1.5, 1, 1.5)), (0, (2, 1)), (0, (9, 3)), (0, (5, 1.5, 1, 1.5))]
+STYLES: list[typing.Any] = ["-", "--", "-.", ":", (0, (7, 1.5, 1, 1.5, 1, 1.5)), (0, (2, 1)), (0, (9, 3)), (0, (5, 1.5, 1, 1.5))]
+
+
+_AXES = {"megabytes": "megabytes uploaded by all clients together (log scale)", "rounds": "round"}
 
 
 class Curve(typing.NamedTuple):
@@ -34,34 +50,34 @@ class Curve(typing.NamedTuple):
     most: np.ndarray
 
 
-def significant(value):
+def significant(value: float) -> str:
     """Three significant digits, whole numbers whole: 11.5, 253, 3080."""
     return f"{value:.3g}" if value < 1000 else f"{float(f'{value:.3g}'):.0f}"
 
 
-def read_results(path):
+def read_results(path: pathlib.Path) -> dict[str, Curve]:
     """Per plan, in order of appearance, and per seed: round, accuracy and cumulative megabytes of evaluated rounds."""
-    plans = {}
+    plans: dict[str, dict[typing.Any, list[tuple[float, float, float]]]] = {}
     for number, line in enumerate(path.read_text().splitlines(), start=1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
-            sys.exit(f"{path}:{number}: not JSON: {error}")
+            raise ValueError(f"{path}:{number}: not JSON: {error}") from error
         if "round" not in row or row.get("accuracy") is None:
             continue
         try:
             seeds = plans.setdefault(row["plan"], {})
             seeds.setdefault(row.get("seed"), []).append((row["round"], row["accuracy"], row["upload_bytes"] / 1e6))
         except KeyError as error:
-            sys.exit(f"{path}:{number}: no field {error}")
+            raise ValueError(f"{path}:{number}: no field {error}") from error
     if not plans:
-        sys.exit(f"{path}: no finished round")
+        raise ValueError(f"{path}: no finished round")
     return {plan: curve_of([np.array(sorted(rows)) for rows in seeds.values()]) for plan, seeds in plans.items()}
 
 
-def curve_of(seeds):
+def curve_of(seeds: list[npt.NDArray[np.float64]]) -> Curve:
     """The rounds that all seeds have, from the first that WINDOW evaluations are behind."""
     length = min(len(rows) for rows in seeds)
     accuracies = np.array([running_mean(rows[:length, 1]) for rows in seeds])
@@ -71,7 +87,7 @@ def curve_of(seeds):
                  accuracies.min(axis=0)[shown], accuracies.max(axis=0)[shown])
 
 
-def running_mean(values):
+def running_mean(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Mean of each value and up to WINDOW - 1 before it."""
     sums = np.cumsum(np.concatenate(([0.0], values)))
     last = np.arange(1, len(values) + 1)
@@ -79,20 +95,39 @@ def running_mean(values):
     return (sums[last] - sums[first]) / (last - first)
 
 
-def mean_of(value):
+def mean_of(value: typing.Any) -> typing.Any:
     """Of one seed a number, of several an object with their mean."""
     return value["mean"] if isinstance(value, dict) else value
 
 
-def draw(curves, summary, axis, x_label, path, log):
+def read_run(folder: str | os.PathLike[str]) -> tuple[dict[str, Curve], Json]:
+    """Curves by plan, and the summary, of a folder that `fewbits train --out` wrote. Raises ValueError."""
+    results, summary = pathlib.Path(folder, "results.jsonl"), pathlib.Path(folder, "summary.json")
+    for path in (results, summary):
+        if not path.is_file():
+            raise ValueError(f"{path} not found: run `fewbits train --out {folder}` first")
+    return read_results(results), json.loads(summary.read_text())
+
+
+def accuracy(folder: str | os.PathLike[str], against: str = "megabytes") -> Figure:
+    """Test accuracy of a run's plans against "megabytes" uploaded or against "rounds"; where each meets the target, a dot.
+
+    folder: that `fewbits train --out` wrote. Of several seeds the mean, and the range as a band. Raises ValueError for a folder
+    without results.
+    """
+    if against not in _AXES:
+        raise ValueError(f"against is '{against}', expected one of {', '.join(_AXES)}")
+    return draw(*read_run(folder), against)
+
+
+def draw(curves: Mapping[str, Curve], summary: Json, axis: str) -> Figure:
     labels = labels_of(curves, summary, axis)
-    figure, axes = plt.subplots(figsize=(8, 3.9 + 0.2 * len(curves)), layout="constrained")
+    figure = Figure(figsize=(8, 3.9 + 0.2 * len(curves)), layout="constrained")
+    axes = figure.subplots()
     target = mean_of(summary.get("target_accuracy"))
     for index, (plan, curve) in enumerate(curves.items()):
         x = getattr(curve, axis)
-        colour = COLOURS[index % len(COLOURS)]
-        # Past the eighth plan colours repeat with another style.
-        style = STYLES[(index + index // len(COLOURS)) % len(STYLES)]
+        colour, style = look(index)
         axes.plot(x, curve.mean, color=colour, linestyle=style, linewidth=1.8, label=labels[plan])
         if (curve.least < curve.most).any():
             axes.fill_between(x, curve.least, curve.most, color=colour, alpha=0.15, linewidth=0)
@@ -102,9 +137,8 @@ def draw(curves, summary, axis, x_label, path, log):
                 axes.plot(x[reached[0]], curve.mean[reached[0]], marker="o", markersize=6, color=colour,
                           markeredgecolor="white", zorder=5)
 
-    if log:
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    if axis == "megabytes":
+        plain_log(axes, "x")
     if target is not None:
         axes.axhline(target, color="0.45", linewidth=0.9, zorder=0)
         axes.annotate(f"target {target:.3f}", (0, target), xycoords=("axes fraction", "data"), xytext=(4, 3),
@@ -115,20 +149,95 @@ def draw(curves, summary, axis, x_label, path, log):
     lowest = min(curve.least[0] for curve in curves.values())
     axes.set_ylim(max(lowest - 0.02, best - 0.4), max(best, target or 0) + 0.02)
 
-    axes.set_xlabel(x_label)
+    axes.set_xlabel(_AXES[axis])
     axes.set_ylabel(f"test accuracy, mean of {WINDOW} rounds")
+    finish(figure, axes, title(summary))
+    return figure
+
+
+def rate_and_error(measurements: Iterable[Mapping[str, typing.Any]], title: str = "") -> Figure:
+    """NMSE against bits a coordinate, both on log scales, beside the least that an unbiased code of a Gaussian can have.
+
+    measurements: dicts that fewbits.measure gave, or the plans of `fewbits measure --json`. Plans of the same stages are one line.
+    Raises ValueError where none has an error.
+    """
+    families: dict[str, list[tuple[float, float]]] = {}
+    for one in measurements:
+        if one["nmse"] > 0:
+            families.setdefault(family_of(str(one["plan"])), []).append((one["bits_per_coordinate"], one["nmse"]))
+    if not families:
+        raise ValueError("no measurement has an error")
+    figure = Figure(figsize=(8, 4.9), layout="constrained")
+    axes = figure.subplots()
+    for index, (family, points) in enumerate(families.items()):
+        colour, style = look(index)
+        rates, errors = zip(*sorted(points))
+        axes.plot(rates, errors, color=colour, linestyle=style, linewidth=1.8, marker="os^Dv<>p"[index % 8], markersize=5, label=family)
+    every = [rate for points in families.values() for rate, _ in points]
+    grid = np.geomspace(min(every) / 1.2, max(every) * 1.2, 200)
+    axes.plot(grid, 1 / np.expm1(grid * np.log(4)), color="0.45", linewidth=1, zorder=0,
+              label="least of an unbiased code of a Gaussian, 1/(4^bits - 1)")
+    plain_log(axes, "x")
+    plain_log(axes, "y")
+    axes.set_xlabel("bits a coordinate, all bytes of real frames (log scale)")
+    axes.set_ylabel("NMSE (log scale)")
+    finish(figure, axes, title)
+    return figure
+
+
+def family_of(plan: str) -> str:
+    """The stages without parameters: "hadamard+quantize" of "hadamard:seed=round+quantize:bits=2+pack"."""
+    return re.sub(r":[^+;|]*", "", plan).replace("+pack", "")
+
+
+def errors(codecs: Mapping[str, "fewbits.Codec"], update: npt.NDArray[np.float32], *, repeats: int = 20, seed: int = 1) -> Figure:
+    """Histogram of decoded - update over all coordinates and `repeats` frames, in units of the update's root mean square.
+
+    codecs: by the label in the picture. update: float32, shape [codec.elements]. A dot on the axis is the mean error.
+    """
+    scale = float(np.sqrt(np.mean(np.square(update, dtype=np.float64)))) or 1.0
+    drawn = {label: np.concatenate([codec.decode(codec.encode(update, seed=seed, round=r, client=r), seed=seed) - update for r in range(repeats)]) / scale
+             for label, codec in codecs.items()}
+    widest = max(float(np.quantile(np.abs(error), 0.998)) for error in drawn.values()) or 1.0
+    bins = np.linspace(-widest, widest, 121)
+    figure = Figure(figsize=(8, 3.9 + 0.2 * len(drawn)), layout="constrained")
+    axes = figure.subplots()
+    for index, (label, error) in enumerate(drawn.items()):
+        colour, style = look(index)
+        density, _ = np.histogram(error, bins, density=True)
+        axes.plot((bins[1:] + bins[:-1]) / 2, density, drawstyle="steps-mid", color=colour, linestyle=style, linewidth=1.6,
+                  label=f"{label}   NMSE {significant(float(np.mean(np.square(error))))}")
+        axes.plot(float(error.mean()), 0, marker="o", markersize=6, color=colour, markeredgecolor="white", zorder=5, clip_on=False)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("decoded - update, in units of the update's root mean square; dots: means")
+    axes.set_ylabel("density")
+    finish(figure, axes, f"{len(update):,} coordinates, {repeats} frames each")
+    return figure
+
+
+def look(index: int) -> tuple[str, typing.Any]:
+    # Past the eighth line colours repeat with another style.
+    return COLOURS[index % len(COLOURS)], STYLES[(index + index // len(COLOURS)) % len(STYLES)]
+
+
+def plain_log(axes: Axes, which: str) -> None:
+    axis = {"x": axes.xaxis, "y": axes.yaxis}[which]
+    axes.set(**{f"{which}scale": "log"})
+    axis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def finish(figure: Figure, axes: Axes, title: str) -> None:
     axes.grid(True, which="major", color="0.9", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set_title(title(summary), fontsize=10, loc="left", color="0.25")
+    axes.set_title(title, fontsize=10, loc="left", color="0.25")
     # About 100 letters of size 9 fit.
-    size = 9 * min(1, 100 / max(len(labels[plan]) for plan in curves))
+    _, labels = axes.get_legend_handles_labels()
+    size = 9 * min(1, 100 / max(map(len, labels)))
     figure.legend(loc="outside lower left", ncols=1, frameon=False, fontsize=size, handlelength=4.5)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
 
 
-def title(summary):
+def title(summary: Json) -> str:
     parts = [summary.get("dataset"), summary.get("model")]
     if "clients" in summary and "clients_per_round" in summary:
         parts.append(f"{summary['clients_per_round']} of {summary['clients']} clients a round")
@@ -137,7 +246,7 @@ def title(summary):
     return ", ".join(str(part) for part in parts if part)
 
 
-def labels_of(curves, summary, axis):
+def labels_of(curves: Iterable[str], summary: Json, axis: str) -> dict[str, str]:
     """The plan's label, and what it needs to the target along `axis`."""
     entries = summary.get("plans", [])
     by_plan = {entry["plan"]: entry for entry in entries}
@@ -156,11 +265,11 @@ def labels_of(curves, summary, axis):
     return labels
 
 
-def amount(value, axis):
+def amount(value: float, axis: str) -> str:
     return f"{value / 1e6:.3g}" if axis == "megabytes" else f"{value:.3g}"
 
 
-def one_text(entry, needed, axis):
+def one_text(entry: Json, needed: str, axis: str) -> str:
     text = f"{amount(entry[needed], axis)} {'MB' if axis == 'megabytes' else 'rounds'} to the target"
     ratio = entry.get("bytes_ratio_to_float32" if axis == "megabytes" else "rounds_ratio_to_float32") or 1
     if ratio == 1:
@@ -168,7 +277,7 @@ def one_text(entry, needed, axis):
     return text + (f", 1/{significant(1 / ratio)} of float32's" if axis == "megabytes" else f", {ratio:.2f} times float32's")
 
 
-def several_text(entry, needed, axis, seeds, first):
+def several_text(entry: Json, needed: str, axis: str, seeds: int, first: bool) -> str:
     spread = entry[needed]
     text = f"{amount(spread['mean'], axis)} {'MB' if axis == 'megabytes' else 'rounds'} to the target"
     if spread["min"] != spread["max"]:
@@ -181,21 +290,16 @@ def several_text(entry, needed, axis, seeds, first):
     return text + (f", 1/{significant(factor)} of the first's" if axis == "megabytes" else f", {ratio:.2f} times the first's")
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m fewbits.plot", description="Pictures of a run of `fewbits train`.")
     parser.add_argument("folder", type=pathlib.Path, help="the folder that `fewbits train --out` wrote")
     folder = parser.parse_args().folder
-    results, summary = folder / "results.jsonl", folder / "summary.json"
-    for path in (results, summary):
-        if not path.is_file():
-            sys.exit(f"{path} not found: run `fewbits train --out {folder}` first")
-    curves = read_results(results)
-    summary = json.loads(summary.read_text())
-    by_megabytes, by_round = folder / "accuracy_by_megabytes.png", folder / "accuracy_by_round.png"
-    draw(curves, summary, axis="megabytes", x_label="megabytes uploaded by all clients together (log scale)",
-         path=by_megabytes, log=True)
-    draw(curves, summary, axis="rounds", x_label="round", path=by_round, log=False)
-    print(by_megabytes, by_round, sep="\n")
+    try:
+        for against, name in (("megabytes", "accuracy_by_megabytes.png"), ("rounds", "accuracy_by_round.png")):
+            accuracy(folder, against).savefig(folder / name, dpi=150)
+            print(folder / name)
+    except ValueError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

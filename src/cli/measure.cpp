@@ -128,7 +128,7 @@ Examples:
   fewbits measure --plan trellis:bits=0.5 --plan trellis:scale=profile,bits=0.5 --profile round3.profile updates.npz
   fewbits measure --frontier normal:2^18
   fewbits measure --frontier --plans-matching trellis --plans-matching EDEN --json out/updates > frontier.json
-      and then: python python/fewbits/frontier.py frontier.json)");
+      and then: python -m fewbits.frontier frontier.json)");
   command->callback([options] {
     if (options->frontier)
       measure_catalogue(*options);

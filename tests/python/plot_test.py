@@ -1,20 +1,23 @@
 """Pictures of runs of one and of several seeds, from files made by hand.
 
-    plot_test.py PLOT_PY
+    plot_test.py PYTHONPATH
 """
 
-import importlib.util
 import json
+import os
 import pathlib
 import subprocess
 import sys
 import tempfile
 import unittest
 
-PLOT = pathlib.Path(sys.argv.pop(1)).resolve()
-spec = importlib.util.spec_from_file_location("plot", PLOT)
-plot = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(plot)
+PATH = os.path.abspath(sys.argv.pop(1))
+sys.path.insert(0, PATH)
+
+import numpy as np  # noqa: E402: behind the path
+
+import fewbits  # noqa: E402
+from fewbits import plot  # noqa: E402
 
 
 def line(plan, number, accuracy, seed=None, upload_bytes=None):
@@ -109,12 +112,41 @@ class Plot(unittest.TestCase):
         for summary, seeds in ((ONE_SEED, [None]), (SEVERAL_SEEDS, [1, 2, 3])):
             self.write([line(plan, i, 0.08 * i, seed) for seed in seeds for plan in ("f32", "x", "y") for i in range(1, 10)],
                        summary)
-            printed = subprocess.run([sys.executable, PLOT, self.folder], capture_output=True, text=True, check=True).stdout
+            printed = subprocess.run([sys.executable, "-m", "fewbits.plot", self.folder], env=dict(os.environ, PYTHONPATH=PATH),
+                                     capture_output=True, text=True, check=True).stdout
             pictures = [pathlib.Path(name) for name in printed.split()]
             self.assertEqual([picture.name for picture in pictures], ["accuracy_by_megabytes.png", "accuracy_by_round.png"])
             for picture in pictures:
                 self.assertTrue(picture.read_bytes().startswith(b"\x89PNG"))
                 picture.unlink()
+
+    def test_folders_without_results(self):
+        with self.assertRaisesRegex(ValueError, "results.jsonl not found: run `fewbits train --out"):
+            plot.accuracy(self.folder)
+        self.write([], ONE_SEED)
+        with self.assertRaisesRegex(ValueError, "no finished round"):
+            plot.accuracy(self.folder)
+        with self.assertRaisesRegex(ValueError, "expected one of megabytes, rounds"):
+            plot.accuracy(self.folder, "bytes")
+
+    def test_measured_plans(self):
+        x = np.random.default_rng(1).standard_normal(4096, dtype=np.float32)
+        measured = [fewbits.measure(fewbits.Codec(plan, x.size), x, repeats=2)
+                    for plan in ("trellis:bits=1", "trellis:bits=2", "hadamard+quantize:bits=2", "f32")]
+        figure = plot.rate_and_error(measured, "normal")
+        lines = {drawn.get_label(): drawn.get_xydata() for drawn in figure.axes[0].lines}
+        np.testing.assert_allclose(lines["trellis+rans"], [[one["bits_per_coordinate"], one["nmse"]] for one in measured[:2]])
+        self.assertEqual(set(lines) - {"trellis+rans", "hadamard+quantize"}, {"least of an unbiased code of a Gaussian, 1/(4^bits - 1)"})   # the exact plan has no error
+        with self.assertRaisesRegex(ValueError, "no measurement has an error"):
+            plot.rate_and_error(measured[3:])
+
+    def test_histograms_of_errors(self):
+        x = np.random.default_rng(1).standard_normal(4096, dtype=np.float32)
+        figure = plot.errors({"biased": fewbits.Codec("sign", x.size), "unbiased": fewbits.Codec("trellis:bits=2", x.size)}, 3 * x)
+        curves = [drawn for drawn in figure.axes[0].lines if len(drawn.get_xdata()) > 1]
+        for drawn in curves:
+            self.assertAlmostEqual(float(np.trapezoid(drawn.get_ydata(), drawn.get_xdata())), 1, delta=0.02)
+        self.assertRegex(curves[1].get_label(), "unbiased   NMSE 0.08")
 
 
 if __name__ == "__main__":
