@@ -22,6 +22,10 @@ help: ## this list
 setup: ## install what is missing: Debian packages, .venv
 	@tools/setup.sh
 
+.PHONY: setup-test
+setup-test:
+	@tools/setup.sh test
+
 .PHONY: data
 data: ## install the data sets, and list their files
 	@tools/setup.sh data
@@ -51,11 +55,11 @@ bench: setup ## speed beside memory's and other libraries': out/bench (BENCH=--q
 	.venv/bin/python python/fewbits/bench.py --numpy out/bench/bench.json
 
 .PHONY: test
-test: setup ## all tests: release, sanitizers, fuzzers, installed package
+test: setup-test ## all tests: release, sanitizers, fuzzers, installed package
 	@tools/test.sh $(JOBS) release asan fuzz
 
 .PHONY: test-all
-test-all: setup ## the same in their long versions
+test-all: setup-test ## the same in their long versions
 	@FEWBITS_LONG_TESTS=1 tools/test.sh $(JOBS) release asan fuzz
 
 .PHONY: asan

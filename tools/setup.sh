@@ -2,6 +2,7 @@
 # Installs what fewbits needs on Debian or Ubuntu, and makes .venv with the Python parts. Does nothing, and asks no
 # network, when all is there.
 #   tools/setup.sh          packages and .venv
+#   tools/setup.sh test     the same, and what only tests need: a browser, PyTorch, Flower, ...
 #   tools/setup.sh data     only the data sets of the demo and the tests
 #   tools/setup.sh bench    only what the benchmarks compare with
 # FEWBITS_SKIP_PACKAGES=1: the packages are there under other names; only .venv is made.
@@ -9,6 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 data_packages=(dataset-fashion-mnist)
+test_packages=(chromium)
 bench_packages=(libbenchmark-dev libfftw3-dev libhtscodecs-dev)
 packages=(
   g++ make cmake ninja-build pkg-config
@@ -126,6 +128,30 @@ make_venv() {
   printf '%s\n' "$want" >.venv/stamp
 }
 
+# PyTorch's own index has builds without CUDA, of a tenth of the size. Where it does not answer, pip's index has to do.
+torch_index=https://download.pytorch.org/whl/cpu
+torch_options() {
+  if .venv/bin/python -c "import urllib.request; urllib.request.urlopen('$torch_index/torch/', timeout=5)" 2>/dev/null; then
+    echo "--index-url $torch_index --extra-index-url https://pypi.org/simple"
+  fi
+}
+
+# Each line of requirements-test.txt is a group that may fail.
+install_test_requirements() {
+  local want group options
+  want=$(cat python/requirements-test.txt .venv/stamp | sha256sum)
+  [[ "$(cat .venv/stamp-test 2>/dev/null)" != "$want" ]] || return 0
+  while read -r group; do
+    say "installing $group into .venv"
+    options=""
+    [[ $group != torch* ]] || options=$(torch_options)
+    # shellcheck disable=SC2086  # a group is several words
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check $options $group ||
+      say "pip could not install $group; tests that need it are skipped"
+  done < <(grep -v '^#' python/requirements-test.txt)
+  printf '%s\n' "$want" >.venv/stamp-test
+}
+
 install_part() {
   packages=("$@")
   require_debian
@@ -146,12 +172,18 @@ case "${1:-all}" in
     install_part "${data_packages[@]}"
     dpkg-query -L "${data_packages[@]}" | grep '\.gz$' | grep -v /doc/
     ;;
-  all)
+  all | test)
     if [[ "${FEWBITS_SKIP_PACKAGES:-0}" != 1 ]]; then
       require_debian
       install_packages
     fi
     make_venv
+    if [[ "${1:-all}" == test ]]; then
+      if [[ "${FEWBITS_SKIP_PACKAGES:-0}" != 1 ]] && has_candidate "${test_packages[@]}"; then
+        install_part "${test_packages[@]}"   # Ubuntu's is a snap, which a root shell in a container cannot run
+      fi
+      install_test_requirements
+    fi
     ;;
-  *) fail "unknown part \"$1\": data, bench, or nothing" ;;
+  *) fail "unknown part \"$1\": data, bench, test, or nothing" ;;
 esac

@@ -15,6 +15,10 @@ import unittest
 PATH = os.path.abspath(sys.argv.pop(1))
 sys.path.insert(0, PATH)
 
+from optional import need  # noqa: E402: beside this file
+
+need("flwr", "ray", "torch")
+
 from flower_network import APP, Network  # noqa: E402: behind the path
 
 LONG = os.environ.get("FEWBITS_LONG_TESTS") == "1"

@@ -10,6 +10,10 @@ import unittest
 
 sys.path.insert(0, sys.argv.pop(1))
 
+from optional import need  # noqa: E402: beside this file
+
+need("flwr")
+
 import numpy as np  # noqa: E402: behind the path
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict  # noqa: E402
 from flwr.clientapp import ClientApp  # noqa: E402

@@ -10,6 +10,10 @@ import unittest
 
 sys.path.insert(0, sys.argv.pop(1))
 
+from optional import need  # noqa: E402: beside this file
+
+need("numcodecs", "pytest")
+
 import numcodecs  # noqa: E402: behind the path
 import numpy as np  # noqa: E402
 from numcodecs.tests import common  # noqa: E402

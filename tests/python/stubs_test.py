@@ -15,6 +15,10 @@ import unittest
 PATH = os.path.abspath(sys.argv.pop(1))
 sys.path.insert(0, PATH)
 
+from optional import need  # noqa: E402: beside this file
+
+need("mypy")
+
 import fewbits  # noqa: E402: behind the path
 import fewbits._core  # noqa: E402
 
