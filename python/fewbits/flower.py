@@ -14,6 +14,9 @@ Checked with flwr 1.42. The server refuses frames that are damaged, of another r
 the round, and the log says so. When no update at all can be used before the first one could, the run is stopped with the reason,
 which names the mend: no FewbitsMod at the clients, or another mod in front of it.
 
+Buffers that must not be negative or noisy, such as running variances of batch norms, want a rule of their own:
+"*running_*=f32; *=trellis:bits=0.03,scale=profile".
+
 With Flower's differential privacy: client-side clipping goes behind, mods=[FewbitsMod(), fixedclipping_mod]; strategies that clip
 at the server go inside, FewbitsStrategy(DifferentialPrivacyServerSideFixedClipping(...), plan).
 """

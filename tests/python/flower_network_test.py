@@ -22,8 +22,10 @@ need("flwr", "ray", "torch")
 from flower_network import APP, Network  # noqa: E402: behind the path
 
 LONG = os.environ.get("FEWBITS_LONG_TESTS") == "1"
-CONFIG = {"rounds": 20 if LONG else 4, "examples": 0 if LONG else 512, "learning_rate": 0.05}
+CONFIG = {"rounds": 15 if LONG else 3, "examples": 2560 if LONG else 320, "learning_rate": 0.05}
 MODEL_BYTES = 4_003_792
+TWO_BITS = "*running_*=f32; *=trellis:bits=2"
+FEW_BITS = "*running_*=f32; *=trellis:bits=0.03,scale=profile"
 MODEL_ARRAYS = 13
 # Bytes in Flower's totals beside the arrays' data: of a message, and of each of its arrays.
 FRAMING, ARRAY_FRAMING = 2000, 650
@@ -55,10 +57,11 @@ class SuperLink(unittest.TestCase):
 
     def test_bytes_and_quality(self):
         figures = {}
-        for plan in ("none", "trellis:bits=2", "trellis:bits=0.03,scale=profile"):
-            output, runs, report = self.run_app(plan=plan)
+        for plan in ("none", TWO_BITS, FEW_BITS):
+            # So few bits want more clients than three, or many rounds: see the simulation.
+            output, runs, report = self.run_app(plan=plan, **({"rounds": 2} if plan == FEW_BITS else {}))
             self.assertIsNotNone(report, output)
-            messages = 3 * CONFIG["rounds"]
+            messages = 3 * (len(report["accuracy"]) - 1)
             uploaded = inbound(runs, report["run"])
             frames = sum(done["frame_bytes"] for done in report["rounds"]) or messages * MODEL_BYTES
             self.assertGreater(uploaded, frames)
@@ -68,9 +71,8 @@ class SuperLink(unittest.TestCase):
         plain, two, few = figures.values()
         self.assertLess(two[0], plain[0] / 12)
         self.assertLess(few[0], plain[0] / 300)
-        self.assertGreater(plain[1], 0.85 if LONG else 0.5)
-        self.assertAlmostEqual(two[1], plain[1], delta=0.01 if LONG else 0.06)
-        self.assertAlmostEqual(few[1], plain[1], delta=0.02 if LONG else 0.3)
+        self.assertGreater(plain[1], 0.8 if LONG else 0.4)
+        self.assertAlmostEqual(two[1], plain[1], delta=0.02 if LONG else 0.08)
 
     def test_a_client_with_broken_frames_is_left_out(self):
         def damage(text):
@@ -85,12 +87,12 @@ def damage(message, context, call_next):
 
 app.train(mods=[damage, FewbitsMod()])(train)''')
 
-        output, _, report = self.run_app(damage, plan="trellis:bits=2", rounds=1, examples=64)
+        output, _, report = self.run_app(damage, plan=TWO_BITS, rounds=1, examples=64)
         self.assertRegex(output, r"fewbits: round 1: node \d+ is left out: its frame is refused: .*CHECKSUM_MISMATCH")
         self.assertEqual([(done["clients"], done["refused"]) for done in report["rounds"]], [(2, 1)])
 
     def test_clients_without_the_mod_end_the_run(self):
-        output, runs, report = self.run_app(lambda text: text.replace("mods=[FewbitsMod()]", "mods=[]"), plan="trellis:bits=2", rounds=1, examples=64)
+        output, runs, report = self.run_app(lambda text: text.replace("mods=[FewbitsMod()]", "mods=[]"), plan=TWO_BITS, rounds=1, examples=64)
         self.assertIsNone(report)
         self.assertIn("without a frame: FewbitsMod() must be the first of its ClientApp's mods", output)
         self.assertIn("finished:failed", [listed["status"] for listed in runs["runs"]])
@@ -100,14 +102,16 @@ class Simulation(unittest.TestCase):
     def test_twenty_clients(self):
         with tempfile.TemporaryDirectory(prefix="fewbits-flower-") as folder, Network(folder, PATH, nodes=20, simulated=True) as network:
             accuracies = {}
-            for plan in ("none", "trellis:bits=2"):
+            for plan in ("none", FEW_BITS):
                 output, _, report = network.run(timeout=1500, plan=plan, rounds=CONFIG["rounds"], examples=128)
                 self.assertIsNotNone(report, output)
                 accuracies[plan] = report["accuracy"][-1]
             self.assertEqual([done["clients"] for done in report["rounds"]], [20] * CONFIG["rounds"])
-            self.assertLess(sum(done["frame_bytes"] for done in report["rounds"]), 20 * CONFIG["rounds"] * MODEL_BYTES / 15)
+            self.assertLess(sum(done["frame_bytes"] for done in report["rounds"]), 20 * CONFIG["rounds"] * MODEL_BYTES / 600)
             print(f"20 simulated clients: accuracy {accuracies}", flush=True)
-            self.assertAlmostEqual(accuracies["trellis:bits=2"], accuracies["none"], delta=0.06)
+            plain, few = accuracies.values()
+            self.assertGreater(plain, 0.7 if LONG else 0.4)
+            self.assertAlmostEqual(few, plain, delta=0.03 if LONG else 0.08)
 
 
 if __name__ == "__main__":
