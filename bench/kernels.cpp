@@ -148,8 +148,9 @@ Cases low_rank(std::size_t n) {
   const auto matrix = normal(n);
   Cases cases = {{"fewbits", Kind::kSubject,
                   repeated([matrix, side, right = normal(side * kRank, 2), left = shared<double>(side * kRank),
-                            energies = shared<double>(kRank)] {
-                    kernels::low_rank(*matrix, side, side, kRank, 1, *right, *left, *energies);
+                            energies = shared<double>(kRank), products = shared<float>(side * kRank),
+                            triangle = shared<double>(kRank * kRank)] {
+                    kernels::low_rank(*matrix, side, side, kRank, 1, *right, *left, *energies, *products, *triangle);
                   })},
                  read_case(n), openblas_low_rank(matrix, side, kRank)};
 #if defined(__x86_64__)

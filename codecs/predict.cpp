@@ -69,7 +69,7 @@ class Predict final : public Transform {
       const Workspace::Scope scope(*context.workspace);
       const auto matrix = x.subspan(part.offset, part.values());
       const Factors found = search.find(part, matrix);
-      std::size_t rank = worth(part, found);
+      std::size_t rank = worth(part, found.energies, kernels::low_rank_energy(matrix));
       if (rank != 0 && !subtract(*context.workspace, part, rounded(*context.workspace, part, found, rank), rank, matrix,
                                  y.subspan(part.offset, part.values()))) {
         std::ranges::copy(matrix, y.begin() + static_cast<std::ptrdiff_t>(part.offset));
@@ -139,16 +139,16 @@ class Predict final : public Transform {
   // How many pairs save the most bits. At the limit of rate and distortion an energy that is smaller by the factor ρ saves
   // ½·log2(1/ρ) bits a value at equal error, whatever the rate; a pair costs 16 bits a value of its own. Rounding it to
   // bfloat16 leaves 2^-16 of its energy, at most.
-  static std::size_t worth(const MatrixPart& part, const Factors& found) noexcept {
-    const double rounding = 0x1p-16 * found.energy;
+  static std::size_t worth(const MatrixPart& part, std::span<const double> energies, double energy) noexcept {
+    const double rounding = 0x1p-16 * energy;
     const double pair = kFactorBits * static_cast<double>(part.rows + part.columns);
-    double left = found.energy;
+    double left = energy;
     double most = 0;
     std::size_t best = 0;
     for (std::size_t k = 0; k < part.rank; ++k) {
-      left = std::max(left - found.energies[k], 0.0);
-      if (found.energy == 0) break;
-      const double saved = static_cast<double>(part.values()) / 2 * low_log2(found.energy / (left + rounding)) -
+      left = std::max(left - energies[k], 0.0);
+      if (energy == 0) break;
+      const double saved = static_cast<double>(part.values()) / 2 * low_log2(energy / (left + rounding)) -
                            static_cast<double>(k + 1) * pair;
       if (saved > most) {
         most = saved;

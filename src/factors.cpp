@@ -30,6 +30,8 @@ std::size_t FactorSearch::workspace_bytes(std::span<const MatrixPart> parts) noe
     most = std::max(most, Workspace::bytes_for<float>(part.rank * part.columns) +
                               Workspace::bytes_for<double>(part.rank * part.rows) +
                               2 * Workspace::bytes_for<double>(part.rank) + Workspace::bytes_for<std::size_t>(part.rank) +
+                              Workspace::bytes_for<float>(part.rank * part.columns) +
+                              Workspace::bytes_for<double>(part.rank * part.rank) +
                               Workspace::bytes_for<float>(part.factor_values()));
   return most;
 }
@@ -51,6 +53,8 @@ Factors FactorSearch::find(const MatrixPart& part, std::span<const float> matrix
   const auto left = workspace_.take<double>(rank * rows);
   const auto energies = workspace_.take<double>(rank);
   const auto order = workspace_.take<std::size_t>(rank);
+  const auto products = workspace_.take<float>(rank * columns);
+  const auto triangle = workspace_.take<double>(rank * rank);
 
   std::ranges::fill(right, 0.0f);
   const auto memory = memory_.first(memory_.empty() ? 0 : right.size());
@@ -63,22 +67,22 @@ Factors FactorSearch::find(const MatrixPart& part, std::span<const float> matrix
     for (float& value : own) value = (random_.next() >> 31) != 0 ? -1.0f : 1.0f;
   }
 
-  const kernels::LowRank found = kernels::low_rank(matrix, rows, columns, rank, iterations_, right, left, energies);
+  const double unit = kernels::low_rank(matrix, rows, columns, rank, iterations_, right, left, energies, products, triangle);
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::ranges::sort(order, [&](std::size_t a, std::size_t b) { return energies[a] != energies[b] ? energies[a] > energies[b] : a < b; });
   for (std::size_t k = 0; k < rank; ++k) {
     const std::size_t from = order[k];
     sorted[k] = energies[from];
     // Only the product of a pair counts. Where both have the same mean square, equal steps of a quantizer do least harm.
-    const double size = found.unit * std::sqrt(energies[from]);
+    const double size = std::sqrt(energies[from]);
     const double scale = std::sqrt(size * std::sqrt(static_cast<double>(rows) / static_cast<double>(columns)));
     float* out = values.data() + k * (rows + columns);
     for (std::size_t i = 0; i < rows; ++i) *out++ = static_cast<float>(left[from * rows + i] * scale);
     for (std::size_t j = 0; j < columns; ++j)
-      *out++ = scale == 0 ? 0.0f : static_cast<float>(static_cast<double>(right[from * columns + j]) * found.unit / scale);
+      *out++ = scale == 0 ? 0.0f : static_cast<float>(static_cast<double>(right[from * columns + j]) * unit / scale);
     if (!memory.empty()) std::ranges::copy(right.subspan(from * columns, columns), memory.begin() + static_cast<std::ptrdiff_t>(k * columns));
   }
-  return {values, sorted, found.energy};
+  return {values, sorted};
 }
 
 }  // namespace fewbits

@@ -28,8 +28,7 @@ std::vector<MatrixPart> matrices_of(std::span<const Tensor> tensors, std::size_t
 
 struct Factors {
   std::span<const float> values;      // shape [rank, rows + columns]: left_0, right_0, left_1, …; strongest first
-  std::span<const double> energies;   // what each pair takes off, falling
-  double energy = 0;                  // of the matrix, in the same unit
+  std::span<const double> energies;   // what each pair takes off that of the matrix, falling
 };
 
 // One encoding's search, by the encoder alone: whoever decodes multiplies what factors there are. Starts where it ended the last

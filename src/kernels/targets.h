@@ -103,8 +103,8 @@ struct Kernels {
   // Of kernels/low_rank_reference.h.
   float (*largest_magnitude)(const float* x, std::size_t n);
   double (*energy)(const float* x, std::size_t n, double factor);
-  void (*low_rank_times)(const float* matrix, std::size_t rows, std::size_t columns, std::size_t rank, const float* right,
-                         double* left);
+  void (*low_rank_products)(const float* matrix, std::size_t rows, std::size_t columns, std::size_t rank, double factor,
+                            const float* right, double* left, float* product);
   void (*low_rank_transposed)(const float* matrix, std::size_t rows, std::size_t columns, std::size_t rank, double factor,
                               const double* left, float* right);
 

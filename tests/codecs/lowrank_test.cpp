@@ -176,6 +176,73 @@ TEST(LowRankFactors, ThatMakeTooLargeAProductAreRefused) {
   }
 }
 
+// left is orthonormal to rounding (or zero) and right is Mᵀ·left: of ‖M‖, float32's rounding and a growth of 64 leave 2^-18.
+void expect_projection(std::span<const float> matrix, std::size_t rows, std::size_t columns, std::vector<float> right,
+                       std::size_t iterations) {
+  const std::size_t rank = right.size() / columns;
+  std::vector<float> products(rank * columns);
+  std::vector<double> left(rank * rows), energies(rank), triangle(rank * rank);
+  const double unit = kernels::low_rank(matrix, rows, columns, rank, iterations, right, left, energies, products, triangle);
+  for (std::size_t k = 0; k < rank; ++k) {
+    for (std::size_t l = 0; l <= k; ++l) {
+      double dot = 0;
+      for (std::size_t i = 0; i < rows; ++i) dot += left[k * rows + i] * left[l * rows + i];
+      if (k == l && dot != 0) dot -= 1;
+      EXPECT_NEAR(dot, 0, 1e-9);
+    }
+    double error = 0, energy = 0;
+    for (std::size_t j = 0; j < columns; ++j) {
+      double sum = 0;
+      for (std::size_t i = 0; i < rows; ++i) sum += left[k * rows + i] * static_cast<double>(matrix[i * columns + j]);
+      const double own = static_cast<double>(right[k * columns + j]) * unit;
+      error += (own - sum) * (own - sum);
+      energy += own * own;
+    }
+    EXPECT_LE(std::sqrt(error), 0x1p-18 * norm(matrix));
+    EXPECT_NEAR(energies[k], energy, 1e-12 * energy);
+  }
+}
+
+TEST(LowRankSearch, ProjectsWhateverTheConditionAndScale) {
+  std::vector<std::pair<std::string, std::vector<float>>> matrices = hard_inputs(40 * 50);
+  for (const double second : {0.3, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 0.0})
+    matrices.emplace_back("1, " + std::to_string(second), with_singular_values(40, 50, {1, second, second * second}, 3));
+  for (const auto& [name, matrix] : matrices)
+    for (const int exponent : {-130, -100, -60, -35, -31, 0, 31, 35, 60, 120})
+      for (const std::size_t rank : {1u, 3u, 6u})
+        for (const std::size_t iterations : {1u, 3u}) {
+          SCOPED_TRACE(name + " · 2^" + std::to_string(exponent) + ", rank " + std::to_string(rank));
+          auto scaled = matrix;
+          for (float& value : scaled) value = std::ldexp(value, exponent);
+          if (!all_finite(scaled)) continue;
+          expect_projection(scaled, 40, 50, normal(rank * 50, 7), iterations);
+          expect_projection(scaled, 50, 40, normal(rank * 40, 7), iterations);
+        }
+}
+
+// P is of middling size where large entries cancel, Mᵀ P is not.
+TEST(LowRankSearch, ProjectsWhereOnlyTheSecondProductOverflows) {
+  std::vector<float> matrix(4 * 16);
+  for (std::size_t i = 0; i < 4; ++i) {
+    matrix[i * 16] = 0x1p100f;
+    matrix[i * 16 + 1] = 0x1p30f;
+    matrix[i * 16 + 8] = -0x1p100f;
+  }
+  expect_projection(matrix, 4, 16, std::vector<float>(16, 1.0f), 1);
+}
+
+// Kahan's matrix (1966): columns of norm 1 whose R⁻¹ is far larger than the inverse of any pivot.
+TEST(LowRankSearch, ProjectsWhereNoPivotTellsTheCondition) {
+  constexpr std::size_t kRank = 9;
+  std::vector<float> matrix(kRank * kRank), identity(kRank * kRank);
+  for (std::size_t i = 0; i < kRank; ++i)
+    for (std::size_t j = i; j < kRank; ++j) {
+      matrix[i * kRank + j] = static_cast<float>(std::pow(0.6, static_cast<double>(i)) * (i == j ? 1 : -0.8));
+      identity[i * kRank + j] = i == j ? 1.0f : 0.0f;
+    }
+  expect_projection(matrix, kRank, kRank, identity, 1);
+}
+
 TEST(LowRankRow, SumsProductsInRisingOrder) {
   const std::vector<double> factors = {1, 2, 10, 20, 30, -3, 5, 1e-17, 7, 11};   // two pairs, 2 rows, 3 columns
   for (std::size_t row = 0; row < 2; ++row)
