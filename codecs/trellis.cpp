@@ -262,26 +262,34 @@ class Dithered final : public Quantizer {
     const auto room = workspace.take<std::int16_t>(n_);
     const std::size_t start = side.written().size();
     const double wish = bits_ ? *bits_ * static_cast<double>(n_) / 8 : 0;   // bytes; 0: no rate is wished
+    std::size_t scales = 0;   // bytes that they take
     const auto fit = [&](ScaleDetail detail, std::span<std::int16_t> own_room) {
       const Classes classes = scale_->fit(workspace, x, detail, own_room, side);
-      const std::size_t scales = side.written().size() - start;
-      const bool crowded = detail == ScaleDetail::kFull && 16 * static_cast<double>(scales) > wish;
-      return Fit{classes, choose(context, x, classes, context.bytes_before + scales, crowded ? 0.125 : 0.5)};
+      scales = side.written().size() - start;
+      return classes;
     };
-    Fit best = fit(ScaleDetail::kFull, room);
+    const auto chosen = [&](const Classes& classes, double least) {
+      return Fit{classes, choose(context, x, classes, context.bytes_before + scales, least)};
+    };
+    const Classes full = fit(ScaleDetail::kFull, room);
+    Fit best;
     // Scales that take a good part of the bytes may not be worth it, or leave no room.
-    const auto full = side.written().subspan(start);
-    if (const auto scales = static_cast<double>(full.size()); bits_ && 16 * scales > wish) {
-      const auto kept = workspace.take<std::byte>(full.size());
-      std::ranges::copy(full, kept.begin());
+    if (const auto bytes = static_cast<double>(scales); bits_ && 16 * bytes > wish) {
+      const bool room_left = bytes <= 0.75 * wish;
+      if (room_left) best = chosen(full, 0.125);
+      const auto written = side.written().subspan(start);
+      const auto kept = workspace.take<std::byte>(written.size());
+      std::ranges::copy(written, kept.begin());
       side.rewind(start);
-      const Fit coarse = fit(ScaleDetail::kTensors, workspace.take<std::int16_t>(n_));
-      if (scales <= 0.75 * wish && best.choice.error <= coarse.choice.error) {
+      const Fit coarse = chosen(fit(ScaleDetail::kTensors, workspace.take<std::int16_t>(n_)), 0.5);
+      if (room_left && best.choice.error <= coarse.choice.error) {
         side.rewind(start);
         side.bytes(kept);
       } else {
         best = coarse;
       }
+    } else {
+      best = chosen(full, 0.5);
     }
     const Settings& settings = best.choice.settings;
     const Classes classes = settings.flat ? flat_classes(room) : best.classes;
@@ -1045,32 +1053,35 @@ class Dithered final : public Quantizer {
     const double budget = std::max(wish - 8.0 * static_cast<double>(bytes_before + 3), least * wish + kStateBits);
     settings.level = top - static_cast<int>(kLevelsPerOctave * *bits_);
     const auto fit_level = [&](const Pilot& samples) {   // bits fall as the level rises
+      std::optional<std::pair<int, double>> tried;       // the lowest level that keeps the budget
       settings.level = 1 + highest_level(low - 1, high - 1, settings.level - 1, [&](int level) {
-        return bits_of(workspace, samples, range, with(level)) > budget;
+        const double bits = bits_of(workspace, samples, range, with(level));
+        if (bits <= budget) tried = {level, bits};
+        return bits > budget;
       });
+      return tried && tried->first == settings.level ? std::optional(tried->second) : std::nullopt;
     };
     const Workspace::Scope scope(workspace);
     const Pilot few = own.coarse(workspace);
-    fit_level(few);
-    fit_shape(workspace, few, range, settings);
+    fit_shape(workspace, few, range, settings, kShapes, fit_level(few));
     fit_level(few);
     if (few.x.size() == own.x.size()) return;
-    fit_level(own);
-    if (fit_shape(workspace, own, range, settings, 1)) fit_level(own);
+    if (fit_shape(workspace, own, range, settings, 1, fit_level(own))) fit_level(own);
   }
 
-  // Takes the shape that takes the fewest bits, of all or of its own and the two beside it. Whether it is another one.
-  bool fit_shape(Workspace& workspace, const Pilot& own, const ClassRange& range, Settings& settings,
-                 int reach = kShapes) const noexcept {
-    double best = bits_of(workspace, own, range, settings);
+  // Takes the shape that takes the fewest bits, of all or of its own and the two beside it. Whether it is another one. `bits`: what
+  // its own takes, if that is known.
+  bool fit_shape(Workspace& workspace, const Pilot& own, const ClassRange& range, Settings& settings, int reach = kShapes,
+                 std::optional<double> bits = {}) const noexcept {
+    double best = bits ? *bits : bits_of(workspace, own, range, settings);
     const int before = settings.shape;
     for (int shape = std::max(before - reach, 0); shape <= std::min(before + reach, kShapes - 1); ++shape) {
       if (shape == before) continue;
       Settings tried = settings;
       tried.shape = shape;
-      const double bits = bits_of(workspace, own, range, tried);
-      if (bits < best) {
-        best = bits;
+      const double tried_bits = bits_of(workspace, own, range, tried);
+      if (tried_bits < best) {
+        best = tried_bits;
         settings.shape = shape;
       }
     }
