@@ -454,6 +454,19 @@ class Dithered final : public Quantizer {
       if (classes.of[i] != kZeroClass) sum[i] *= factors[static_cast<std::size_t>(classes.of[i] - least)];
   }
 
+  const void* open_common(const StageContext& context) const noexcept override {
+    Workspace& workspace = *context.workspace;
+    ByteReader none({});
+    Settings settings;
+    settings.step = step_;
+    settings.level = common_level_.value_or(0);
+    return &open(context, settings, scale_->classes(workspace, none, workspace.take<std::int16_t>(n_)));
+  }
+
+  void quantize_common(const StageContext& context, std::span<const float> x, std::span<std::int32_t> symbols) const override {
+    search(*context.workspace, opened_in(context), x, symbols);
+  }
+
   SparseEnergies energies(const StageContext& context, std::span<const std::int32_t> symbols,
                           double weight) const noexcept override {
     const Opened& opened = opened_in(context);

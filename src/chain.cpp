@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 
 #include "kernels/kernels.h"
 
@@ -102,6 +103,18 @@ SymbolModel Chain::model(const Context& keys, Workspace& workspace, std::span<co
   return model;
 }
 
+template <class ContextOf>
+std::span<const float> Chain::transformed(Workspace& workspace, std::span<const float> x, ContextOf context_of, ByteWriter& out) const {
+  for (std::size_t stage = 0; stage < transforms_.size(); ++stage) {
+    const auto y = workspace.take<float>(transforms_[stage]->outputs());
+    transforms_[stage]->forward(context_of(stage), x, y, out);
+    if (!kernels::all_finite(y))
+      throw Error(Errc::kNotFinite, "the update is so large that a transform of it overflows float32; scale it down");
+    x = y;
+  }
+  return x;
+}
+
 void Chain::encode(const Context& keys, Workspace& workspace, std::span<const float> x, const EncodeOptions& options,
                    ByteWriter& out) const {
   const Workspace::Scope scope(workspace);
@@ -112,13 +125,7 @@ void Chain::encode(const Context& keys, Workspace& workspace, std::span<const fl
     if (!options.memory.empty()) own.memory = &options.memory[stage];
     return own;
   };
-  for (std::size_t stage = 0; stage < transforms_.size(); ++stage) {
-    const auto y = workspace.take<float>(transforms_[stage]->outputs());
-    transforms_[stage]->forward(encoding(stage), x, y, out);
-    if (!kernels::all_finite(y))
-      throw Error(Errc::kNotFinite, "the update is so large that a transform of it overflows float32; scale it down");
-    x = y;
-  }
+  x = transformed(workspace, x, encoding, out);
   if (packed()) return quantizer_->quantize_packed(encoding(transforms_.size()), x, out);
   const auto symbols = workspace.take<std::int32_t>(values_);
   const std::size_t side_start = out.written().size();
@@ -239,6 +246,42 @@ void Chain::accumulate(const Context& keys, Workspace& workspace, const Unpacked
   std::ranges::fill(back, 0.0);
   inverse(keys, workspace, section.sides, shared_, count, values, back);
   for (std::size_t i = 0; i < back.size(); ++i) sum[i] += weight * back[i];
+}
+
+std::string Chain::why_no_integers() const {
+  if (shared_ != transforms_.size())
+    return "a transform is not the same for all clients of a round, or not linear (seed=round where there is a choice)";
+  if (quantizer_->sums_integers()) return {};
+  return quantizer_->learns() ? "it has no profile with a common step yet (Profile::with_common_step)"
+                              : "its steps are not common to all clients; trellis and dither have common ones with scale=flat,step=S, "
+                                "or with scale=profile and a profile with a common step";
+}
+
+void Chain::encode_integers(const Context& keys, Workspace& workspace, std::span<const float> x,
+                            std::span<std::int32_t> integers) const {
+  const Workspace::Scope scope(workspace);
+  std::vector<std::byte> none;   // transforms that all clients share have no side values
+  ByteWriter out(none);
+  x = transformed(workspace, x, [&](std::size_t stage) { return context(keys, stage, workspace); }, out);
+  const void* opened = quantizer_->open_common(quantizer_context(keys, workspace, nullptr));
+  const StageContext quantizing = quantizer_context(keys, workspace, opened);
+  // What the quantizer writes no symbol for adds the same in both sums: 0.
+  std::ranges::fill(integers, 0);
+  std::vector<double> sum(values_);
+  quantizer_->accumulate(quantizing, {}, integers, -1, sum);
+  quantizer_->quantize_common(quantizing, x, integers);
+  quantizer_->accumulate(quantizing, {}, integers, 1, sum);
+  std::ranges::transform(sum, integers.begin(), [](double units) {
+    return static_cast<std::int32_t>(std::llrint(units / Quantizer::kUnitsPerInteger));
+  });
+}
+
+void Chain::accumulate_rest(const Context& keys, Workspace& workspace, double weight, std::span<double> sum) const noexcept {
+  const Workspace::Scope scope(workspace);
+  const auto zeros = workspace.take<std::int32_t>(values_);
+  std::ranges::fill(zeros, 0);
+  const void* opened = quantizer_->open_common(quantizer_context(keys, workspace, nullptr));
+  quantizer_->accumulate(quantizer_context(keys, workspace, opened), {}, zeros, weight, sum);
 }
 
 SparseEnergies Chain::energies(const Context& keys, Workspace& workspace, const Unpacked& section,

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "plan.h"
@@ -74,6 +75,13 @@ class Chain {
   // The sum is of integers, which `finish` scales: all transforms are shared, and the factors are.
   bool sums_integers() const noexcept { return shared_ == transforms_.size() && quantizer_->sums_integers(); }
 
+  // Why not, for a user; empty where they are.
+  std::string why_no_integers() const;
+  // Of such chains. The integers (shape [sum_size]) of x (shape [elements]), without a frame; then what remains of a client's
+  // accumulation when kUnitsPerInteger times these is taken from it, sum (shape [sum_size]) += weight × that.
+  void encode_integers(const Context& keys, Workspace& workspace, std::span<const float> x, std::span<std::int32_t> integers) const;
+  void accumulate_rest(const Context& keys, Workspace& workspace, double weight, std::span<double> sum) const noexcept;
+
   // The quantizer codes the update's own coordinates by a profile, so that frames tell of their energies.
   bool learns() const noexcept { return quantizer_->learns(); }
   // Weight × estimates of the coordinates' squares, in the workspace.
@@ -93,6 +101,9 @@ class Chain {
   // The quantizer goes straight to and from the section's bytes.
   bool packed() const noexcept { return quantizer_->packs() && coder_->random_access(*quantizer_); }
   void accumulate_packed(std::span<const Addend> frames, std::size_t first, std::span<double> sum) const noexcept;
+  // x behind the transforms, in the workspace; context_of(stage): a stage's own.
+  template <class ContextOf>
+  std::span<const float> transformed(Workspace& workspace, std::span<const float> x, ContextOf context_of, ByteWriter& out) const;
   void check_stages_fit(const Plan::Rule& rule, InputTraits input) const;
   StageContext context(const Context& keys, std::size_t stage, Workspace& workspace) const noexcept;
   StageContext quantizer_context(const Context& keys, Workspace& workspace, const void* opened) const noexcept;

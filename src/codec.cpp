@@ -98,8 +98,7 @@ void Codec::Impl::check_cohort(const Cohort& cohort) const {
                                           std::to_string(group.chain.cohort()) + " clients a round");
 }
 
-void Codec::Impl::encode(std::span<const float> update, const Context& context, Workspace& workspace, Memory& memory,
-                         ByteWriter& out) const {
+void Codec::Impl::check_update(std::span<const float> update, const Context& context) const {
   if (update.size() != coded_layout().elements())
     throw Error(Errc::kBadArgument, "the update has " + std::to_string(update.size()) + " values, the codec codes " +
                                         std::to_string(coded_layout().elements()));
@@ -111,20 +110,25 @@ void Codec::Impl::encode(std::span<const float> update, const Context& context, 
     throw Error(Errc::kNotFinite, "the update has " + std::to_string(*bad) + " at coordinate " +
                                       std::to_string(bad - update.begin()));
   }
+}
+
+std::span<const float> Codec::Impl::values_of(const Group& group, std::span<const float> update, Workspace& workspace) const noexcept {
+  if (group.ranges.size() == 1) return update.subspan(group.ranges.front().offset, group.ranges.front().length);
+  const auto gathered = workspace.take<float>(group.chain.elements());
+  auto end = gathered.begin();
+  for (const auto& [offset, length] : group.ranges) end = std::ranges::copy(update.subspan(offset, length), end).out;
+  return gathered;
+}
+
+void Codec::Impl::encode(std::span<const float> update, const Context& context, Workspace& workspace, Memory& memory,
+                         ByteWriter& out) const {
+  check_update(update, context);
   workspace.reserve(workspace_bytes_);
   FrameWriter frame(out, fingerprint_, context, groups_.size());
   std::span<std::vector<float>> remembered = memory;
   for (const Group& group : groups_) {
     const Workspace::Scope scope(workspace);
-    std::span<const float> x;
-    if (group.ranges.size() == 1) {
-      x = update.subspan(group.ranges.front().offset, group.ranges.front().length);
-    } else {
-      const auto gathered = workspace.take<float>(group.chain.elements());
-      auto end = gathered.begin();
-      for (const auto& [offset, length] : group.ranges) end = std::ranges::copy(update.subspan(offset, length), end).out;
-      x = gathered;
-    }
+    const std::span<const float> x = values_of(group, update, workspace);
     frame.begin_section();
     // The header and the table of sections are charged to the first one.
     const std::size_t bytes_before = &group == groups_.data() ? out.written().size() + groups_.size() - 1 : 0;

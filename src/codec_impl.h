@@ -55,6 +55,12 @@ class Codec::Impl {
   std::size_t encode_into(std::span<const float> update, const Context& context, Workspace& workspace, Memory& memory,
                           std::span<std::byte> frame) const;
 
+  // Throws kBadArgument for an update of another length, a round over kMaxRound and what check_cohort refuses, kNotFinite.
+  void check_update(std::span<const float> update, const Context& context) const;
+
+  // The coordinates of a group, in the workspace where they are not all in one place.
+  std::span<const float> values_of(const Group& group, std::span<const float> update, Workspace& workspace) const noexcept;
+
   // Throws kBadArgument for a place outside the cohort, and for a cohort of another size than the stages need.
   void check_cohort(const Cohort& cohort) const;
 

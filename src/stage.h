@@ -219,6 +219,13 @@ class Quantizer : public Stage {
   virtual bool sums_integers() const noexcept { return false; }
   virtual void scale_sums(const StageContext&, std::span<double> /*sum*/) const noexcept {}
 
+  // Of such quantizers: what is kept, dither and steps are known before a frame is seen. `open_common` is `open` without side
+  // values, and `quantize_common` is `quantize` with what that opened. A symbol k adds kUnitsPerInteger · (±k) to what a
+  // symbol of 0 adds, the sign being known.
+  static constexpr double kUnitsPerInteger = 0x1p24;
+  virtual const void* open_common(const StageContext&) const noexcept { return nullptr; }
+  virtual void quantize_common(const StageContext&, std::span<const float> /*x*/, std::span<std::int32_t> /*symbols*/) const {}
+
   // Its scales are those of a profile, which learns from the energies of its frames.
   virtual bool learns() const noexcept { return false; }
   // Of a quantizer with a profile: the level of a step for all clients (scale.h) at which frames are as its plan wishes.
