@@ -10,6 +10,7 @@
 
 Codec, Encoder: plans, and frames of updates.     Aggregator: the mean of a round, from frames that nobody vouches for.
 ErrorFeedback: a client's memory for biased plans.     Profile, ProfileLearner: scales learned by the server, for the lowest rates.
+Integers: updates whose plain sum is enough, for all-reduce and secure aggregation.
 Structure: training inside a random mask or a low rank.     measure, describe, stages, presets, inspect: what plans cost and promise.
 
 In packages of their own, so that none is needed: fewbits.torch (communication hooks of DistributedDataParallel, structured
@@ -19,12 +20,12 @@ updates), fewbits.flower (mod and strategies), fewbits.numcodecs, fewbits.plot (
 import typing
 
 from fewbits import _core
-from fewbits._core import (Aggregator, Codec, Encoder, ErrorFeedback, Profile, ProfileLearner, Structure, __version__, inspect, measure,
+from fewbits._core import (Aggregator, Codec, Encoder, ErrorFeedback, Integers, Profile, ProfileLearner, Structure, __version__, inspect, measure,
                            presets, stages)
 from fewbits._errors import Error, ErrorCode
 
-__all__ = ["Aggregator", "Codec", "Encoder", "Error", "ErrorCode", "ErrorFeedback", "Profile", "ProfileLearner", "Structure", "__version__",
-           "describe", "inspect", "measure", "presets", "stages"]
+__all__ = ["Aggregator", "Codec", "Encoder", "Error", "ErrorCode", "ErrorFeedback", "Integers", "Profile", "ProfileLearner", "Structure",
+           "__version__", "describe", "inspect", "measure", "presets", "stages"]
 
 
 def describe(plan: str, layout: "_core._Layout") -> dict[str, typing.Any]:

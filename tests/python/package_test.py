@@ -297,6 +297,27 @@ class Memories(unittest.TestCase):
         with self.assertRaises(fewbits.Error):
             fewbits.Profile.from_bytes(codec, profile.bytes[:-1])
 
+    def test_integers(self):
+        layout = {"w": (40, 30), "b": 30}
+        codec = fewbits.Codec("hadamard+trellis:step=0.3,scale=flat", layout)
+        integers = fewbits.Integers(codec, seed=1, round=3)
+        self.assertEqual((integers.size, integers.codec), (1230, codec))
+        updates, clients, weights = [values(1230, seed) for seed in range(3)], [5, 0, 2**40], [1, 600, 7]
+        total = fewbits.Aggregator(codec, seed=1, round=3)
+        total.add_many([codec.encode(x, seed=1, round=3, client=c) for x, c in zip(updates, clients)], clients=clients, weights=weights)
+        own = [integers.encode(x, client=c) for x, c in zip(updates, clients)]
+        self.assertEqual((own[0].dtype, own[0].shape), (np.int32, (1230,)))
+        sums = sum(weight * x.astype(np.int64) for weight, x in zip(weights, own))
+        for given in (sums, sums.astype(np.int32)):
+            np.testing.assert_array_equal(integers.mean(given, clients=clients, weights=weights), total.mean())
+        with self.assertRaisesRegex(TypeError, "float64"):
+            integers.mean(sums.astype(float), clients=clients)
+        with self.assertRaisesRegex(ValueError, "one length"):
+            integers.mean(sums, clients=clients, weights=[1])
+        for plan in ("trellis:bits=2", "trellis:bits=2,scale=profile", "f32"):
+            with self.assertRaisesRegex(fewbits.Error, "not linear in integers"):
+                fewbits.Integers(fewbits.Codec(plan, layout), seed=1, round=0)
+
     def test_structures(self):
         for plan in ("train=mask:keep=0.25 | f32", "train=lowrank:rank=2 | f32"):
             codec = fewbits.Codec(plan, {"w": (20, 30), "b": 20})
