@@ -209,8 +209,8 @@ def memory_of(state):
 
 
 def feedback():
-    # Buckets of one parameter at first, then others.
-    for ddp_options in ({}, {"bucket_cap_mb": 0.001}):
+    # One bucket; or one at first and then two, last, and weight with bias, the first step of which has a NaN.
+    for ddp_options, groups in (({}, 1), ({"bucket_cap_mb": 500 / 2**20}, 3)):
         ddp, state = hooked("topk:keep=0.05+f32", warmup=0, ddp_options=ddp_options)
         sent = {name: torch.zeros(shape, dtype=torch.float64) for name, shape in SHAPES.items()}
         true = copy.deepcopy(sent)
@@ -219,6 +219,13 @@ def feedback():
             for name in sent:
                 sent[name] += got[name]
                 true[name] += want[name]
+            if step == 0 and groups == 3:
+                before = memory_of(state)
+                averaged(ddp, {name: own * float("nan") for name, own in gradients_of(step).items()})
+                for kept in (state, pickle.loads(pickle.dumps(state))):
+                    for name, own in memory_of(kept).items():
+                        check.assertTrue(equal(own, before[name]), name)
+        check.assertEqual(len(state._groups), groups, list(state._groups))
         for name, left in memory_of(state).items():   # what has come in is what was sent and what is left
             check.assertLess(float((sent[name] + left.view(sent[name].shape) - true[name]).abs().max()), 1e-4, name)
             check.assertGreater(float(left.abs().max()), 0.1)
@@ -300,7 +307,7 @@ def checkpoints():
             torch.nn.functional.mse_loss(ddp(x), x[:, :5] ** 2).backward()
             optimizer.step()
 
-    for plan, options in (("topk:keep=0.1+f32", {}), ("powersgd:rank=2", {}), ("trellis:bits=2", {"named": False}),
+    for plan, options in (("topk:keep=0.1+f32", {}), ("powersgd:rank=2", {}), ("powersgd:rank=2", {"feedback": False}), ("trellis:bits=2", {"named": False}),
                           ("trellis:bits=2,scale=profile", {"profile_every": 3}), ("topk:keep=0.1+f32", {"feedback": {"momentum": 0.5}}),
                           ("dither:bits=4,scale=profile", {"exchange": "reduce", "profile_every": 3})):
         whole = begin(plan, options)
