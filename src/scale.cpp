@@ -134,7 +134,7 @@ class RunWriter {
     }
   }
 
-  void finish(ByteWriter& side) noexcept {
+  void finish(ByteWriter& side) {
     RansWriter rans(room_);
     rans.begin(1);
     while (used_ != 0) rans.put(0, steps_[--used_]);
