@@ -2,8 +2,9 @@
 
     cli -> federated -> privacy, secure -> engine -> registry -> codecs -> stage -> kernels
 
-A room is seen by those before it, with three narrower rules: codecs see the stage room and the kernels, never each other;
-only registry.cpp sees codecs; outside the library (cli, federated, io, datasets) only include/ and the kernels are seen.
+A room is seen by those before it, with four narrower rules: codecs see the stage room and the kernels, never each other;
+only registry.cpp sees codecs; outside the library (cli, federated, io, datasets) only include/ and the kernels are seen;
+the C interface (src/c) stands on include/ alone, and nothing stands on include/fewbits/c.
 Before it looks at the sources the test plants each fault in a small tree of its own, and sees it reported.
 """
 
@@ -27,6 +28,7 @@ SEES = {
     "codecs": {"stage", "kernels", "public"},
     "registry": {"registry", "stage", "kernels", "public"},
     "engine": {"engine", "registry", "stage", "kernels", "public"},
+    "c": {"c", "public"},
     "privacy": {"privacy", "kernels", "public"},
     "secure": {"secure", "privacy", "kernels", "public"},
     "io": {"io", "kernels", "public"},
@@ -34,9 +36,9 @@ SEES = {
     "federated": {"federated", "datasets", "io", "privacy", "secure", "kernels", "public"},
     "cli": {"cli", "federated", "datasets", "io", "privacy", "secure", "kernels", "public"},
 }
-LIBRARY = {"kernels", "stage", "codecs", "registry", "engine"}
+LIBRARY = {"kernels", "stage", "codecs", "registry", "engine", "c"}
 LIBRARY_THIRD_PARTY = {"zstd.h", "zstd_errors.h", "xxhash.h"}
-OWN_ROOM = ("kernels", "privacy", "secure", "io", "federated", "cli")
+OWN_ROOM = ("kernels", "c", "privacy", "secure", "io", "federated", "cli")
 
 INTRINSICS = re.compile(r"([a-z0-9]*intrin|arm_(neon|sve|acle|fp16)|altivec)\.h")
 
@@ -151,6 +153,10 @@ def check_own_include(root, path, room, where, name):
         yield f'{where}: "{name}": a codec sees stage.h, wire.h and the kernels, not the engine'
     elif room == "public" and name.startswith("fewbits/federated/") and "include/fewbits/federated/" not in path:
         yield f'{where}: "{name}": the library must not see federated'
+    elif name.startswith("fewbits/c/") and room != "c" and "include/fewbits/c/" not in path:
+        yield f'{where}: "{name}": the C interface stands on the rest, never the rest on it'
+    elif "include/fewbits/c/" in path and not name.startswith("fewbits/c/") and name != "fewbits/export.h":
+        yield f'{where}: "{name}": a header for C includes no header of C++'
 
 
 def check_code(path, code):
@@ -215,6 +221,9 @@ SOUND = {
     "datasets/idx.h": '#include "kernels/kernels.h"\n',
     "src/federated/run.cpp": '#include "fewbits/federated/run.h"\n#include "datasets/idx.h"\n#include "io/npy.h"\n#include <Eigen/Core>\n',
     "src/cli/main.cpp": '#include "fewbits/federated/run.h"\n#include <iostream>\nint main() { std::cout << 1; }\n',
+    "include/fewbits/export.h": "#define FEWBITS_API\n",
+    "include/fewbits/c/codec.h": '#include <stdint.h>\n#include "fewbits/export.h"\n',
+    "src/c/codec.cpp": '#include "fewbits/c/codec.h"\n#include "fewbits/codec.h"\n',
     "src/frame.h": "",
     "src/federated/run.h": "",
     "src/cli/main.h": "",
@@ -239,6 +248,13 @@ PLANTED = [
     ("datasets/idx.h", '#include "federated/run.h"', "datasets must not see federated"),
     ("src/frame.cpp", '#include "datasets/idx.h"', "engine must not see datasets"),
     ("src/frame.cpp", '#include "no/such.h"', "is not under include/"),
+    ("src/c/codec.cpp", '#include "frame.h"', "c must not see engine"),
+    ("src/c/codec.cpp", '#include "kernels/kernels.h"', "c must not see kernels"),
+    ("src/c/codec.cpp", 'void f() { puts("x"); }', "prints"),
+    ("src/frame.cpp", '#include "fewbits/c/codec.h"', "never the rest on it"),
+    ("src/cli/main.cpp", '#include "fewbits/c/codec.h"', "never the rest on it"),
+    ("include/fewbits/codec.h", '#include "fewbits/c/codec.h"', "never the rest on it"),
+    ("include/fewbits/c/codec.h", '#include "fewbits/codec.h"', "no header of C++"),
     ("src/attic/old.cpp", "int x;", "without a place in the order"),
     ("include/fewbits/codec.h", "#include <zstd.h>", "third-party header in include/"),
     ("include/fewbits/codec.h", "#include <Eigen/Core>", "third-party header in include/"),
