@@ -16,6 +16,8 @@ install(FILES cmake/fewbits-config.cmake cmake/dependencies.cmake
               ${CMAKE_CURRENT_BINARY_DIR}/fewbits-config-version.cmake
         DESTINATION ${package_dir})
 
+include(cmake/pkg_config.cmake)
+
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
 if(FEWBITS_BUILD_PROGRAM)

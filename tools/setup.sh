@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what fewbits needs on Debian or Ubuntu, and makes .venv with the Python parts. Does nothing, and asks no
-# network, when all is there.
+# Installs what fewbits needs on Debian or Ubuntu, makes .venv with the Python parts, and .sysroot with the libraries for
+# 64-bit ARM that a test cross-compiles against. Does nothing, and asks no network, when all is there.
 #   tools/setup.sh          packages and .venv
 #   tools/setup.sh test     the same, and what only tests need: a browser, PyTorch, Flower, ...
 #   tools/setup.sh data     only the data sets of the demo and the tests
@@ -110,6 +110,40 @@ require_debian() {
     "  for the demo:    Fashion-MNIST in /usr/share/datasets/fashion-mnist (or name its folder with --data)"
 }
 
+# zstd and xxHash for 64-bit ARM, unpacked and not installed: the package lists of another architecture are read into a
+# folder of their own, so that the machine stays one of its architecture. Without them one test is left out.
+make_sysroot() {
+  local root=$PWD/.sysroot/aarch64-linux-gnu
+  [[ ! -e $root && "$(dpkg --print-architecture)" != arm64 ]] || return 0
+  say "unpacking libzstd-dev and libxxhash-dev for arm64 into .sysroot"
+  local scratch
+  scratch=$(mktemp -d)
+  mkdir -p "$scratch"/{lists,cache/archives}/partial
+  touch "$scratch/status"
+  local options=(-q -o APT::Architecture=arm64 -o APT::Architectures=arm64 -o APT::Sandbox::User=root
+    -o "Dir::State::lists=$scratch/lists" -o "Dir::State::status=$scratch/status" -o "Dir::Cache=$scratch/cache"
+    -o Acquire::Retries=3)
+  local system
+  system=$(. /etc/os-release && echo "$ID $VERSION_CODENAME")
+  if [[ $system == ubuntu\ * ]]; then   # its other architectures have a server of their own
+    printf 'deb http://ports.ubuntu.com/ubuntu-ports %s main universe\n' "${system#* }" >"$scratch/sources.list"
+    options+=(-o "Dir::Etc::sourcelist=$scratch/sources.list" -o Dir::Etc::sourceparts=/dev/null)
+  fi
+  if (
+    cd "$scratch" &&
+      apt-get "${options[@]}" update &&
+      apt-get "${options[@]}" download libzstd-dev libxxhash-dev &&
+      for package in ./*.deb; do dpkg-deb -x "$package" root || exit 1; done
+  ) >"$scratch/log" 2>&1; then
+    mkdir -p .sysroot
+    mv "$scratch/root" "$root"
+  else
+    tail -n 5 "$scratch/log" >&2
+    say "no libraries for arm64: the test of the cross-compiled library is left out"
+  fi
+  rm -rf "$scratch"
+}
+
 make_venv() {
   local want
   want=$(cat python/requirements.txt tools/setup.sh | sha256sum)
@@ -176,6 +210,7 @@ case "${1:-all}" in
     if [[ "${FEWBITS_SKIP_PACKAGES:-0}" != 1 ]]; then
       require_debian
       install_packages
+      make_sysroot
     fi
     make_venv
     if [[ "${1:-all}" == test ]]; then

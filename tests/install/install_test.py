@@ -1,15 +1,19 @@
-"""The installed package, used from outside: install_test.py static|shared CMAKE BUILD_FOLDER COMPILER.
+"""The installed package, used from outside: install_test.py static|shared CMAKE BUILD_FOLDER COMPILER C_COMPILER.
 
 Installs the library into an empty prefix, builds the project in consumer/ against nothing but that prefix, runs it, and
-compiles every installed header alone. `static` installs the build folder; `shared` makes a build of its own.
+compiles every installed header alone. Programs in C, the sample of README.md among them, are built by pkg-config.
+`static` installs the build folder; `shared` makes a build of its own.
 """
 
 import concurrent.futures
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
+
+import c_package
 
 HERE = pathlib.Path(__file__).resolve().parent
 SOURCE = HERE.parent.parent
@@ -53,8 +57,24 @@ def compile_alone(compiler, prefix, header):
     return None
 
 
+def c_programs(c_compiler, prefix, scratch, version):
+    """The client of tests/c, and the sample of README.md with what it leaves to its reader (readme.c)."""
+    client = c_package.build(c_compiler, prefix, scratch / "client", c_package.CLIENT)
+    output = c_package.run(client)
+    if f"fewbits {version} from C" not in output:
+        sys.exit(f"the client in C says another version:\n{output}")
+    if c_package.pkg_config(prefix, "--modversion") != [version]:
+        sys.exit("fewbits.pc has another version")
+    samples = re.findall(r"^```c\n(.*?)^```", (SOURCE / "README.md").read_text(), flags=re.M | re.S)
+    if len(samples) != 1:
+        sys.exit(f"README.md has {len(samples)} samples in C, not one")
+    (scratch / "sample.h").write_text(samples[0])
+    sample = c_package.build(c_compiler, prefix, scratch / "readme", HERE / "readme.c", "-I", scratch)
+    print(c_package.run(sample))
+
+
 def main():
-    kind, cmake, build, compiler = sys.argv[1:]
+    kind, cmake, build, compiler, c_compiler = sys.argv[1:]
     scratch = pathlib.Path(build) / "tests" / f"install_{kind}"
     prefix = scratch / "prefix"
     shutil.rmtree(prefix, ignore_errors=True)
@@ -83,6 +103,8 @@ def main():
     print(output)
     if f"fewbits {cache}, mean of 3 clients" not in output:
         sys.exit("the consumer prints another version, or no mean")
+
+    c_programs(c_compiler, prefix, scratch, cache)
 
     include = prefix / "include"
     headers = sorted(path.relative_to(include) for path in include.rglob("*.h"))

@@ -1,0 +1,32 @@
+# fewbits.pc, with which a program in C links without CMake: pkg-config --cflags --libs fewbits.
+set(libraries "")
+foreach(library IN LISTS FEWBITS_LIBZSTD_DEV_LIBRARY FEWBITS_LIBXXHASH_DEV_LIBRARY)
+  get_filename_component(folder ${library} DIRECTORY)
+  if(NOT folder IN_LIST CMAKE_CXX_IMPLICIT_LINK_DIRECTORIES)
+    string(APPEND libraries " -L${folder}")
+  endif()
+  get_filename_component(name ${library} NAME_WE)
+  string(REGEX REPLACE "^lib" " -l" name ${name})
+  string(APPEND libraries ${name})
+endforeach()
+# The C++ runtime by the name that this compiler gives it: a program in C is linked by a C compiler, which does not.
+foreach(library IN LISTS CMAKE_CXX_IMPLICIT_LINK_LIBRARIES)
+  if(library MATCHES "^(stdc\\+\\+|c\\+\\+|c\\+\\+abi|m)$")
+    string(APPEND libraries " -l${library}")
+  endif()
+endforeach()
+
+# A static library needs them wherever it is linked, so that nobody has to ask for --static; a shared one brings its own.
+set(FEWBITS_PC_LIBS "")
+set(FEWBITS_PC_LIBS_PRIVATE "")
+if(BUILD_SHARED_LIBS)
+  set(FEWBITS_PC_LIBS_PRIVATE "${libraries}")
+else()
+  set(FEWBITS_PC_LIBS "${libraries}")
+endif()
+
+set(pc_folder ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+file(RELATIVE_PATH FEWBITS_PC_PREFIX /prefix/${pc_folder} /prefix)
+string(REGEX REPLACE "/$" "" FEWBITS_PC_PREFIX "${FEWBITS_PC_PREFIX}")
+configure_file(cmake/fewbits.pc.in fewbits.pc @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/fewbits.pc DESTINATION ${pc_folder})
