@@ -397,5 +397,20 @@ TEST_F(Arguments, ValuesOutOfRangeAreRefused) {
                         });
 }
 
+TEST_F(Arguments, LimitsAreThoseOfTheCaller) {
+  const fewbits_limits magnitude = {1e-3, 10}, weight = {1e6, 1};
+  for (const fewbits_limits* limits : {&magnitude, &weight}) {
+    const auto sum = made<fewbits_aggregator>(
+        [&](auto out) { fewbits_aggregator_create(s.codec.get(), &s.round, limits, out, nullptr); });
+    const auto add = [&](auto e) {
+      return fewbits_aggregator_add(sum.get(), s.frame.data(), s.frame.size(), &s.from, e);
+    };
+    expect(FEWBITS_TOO_LARGE, {{"add", add}});
+    s.from.weight = 1;
+    EXPECT_EQ(add(nullptr), limits == &weight ? FEWBITS_OK : FEWBITS_TOO_LARGE);
+    s.from.weight = 2;
+  }
+}
+
 }  // namespace
 }  // namespace fewbits::test
