@@ -306,9 +306,14 @@ class DDPState:
         parts = self._gathered(padded.to(device))
         frames: list[typing.Any] = [part.cpu().numpy()[:own] for part, own in zip(parts, lengths)]
         total = fewbits.Aggregator(group.codec, seed=group.seed, round=self.step, cohort_size=size, max_abs=_MAX_ABS)
-        for refusal in total.add_many(frames, clients=range(size), threads=self.threads):
-            if refusal is not None:
+        for refusal in total.add_many(frames, clients=range(size), threads=self.threads):   # the same at all ranks
+            if refusal is None:
+                continue
+            if refusal.code != fewbits.ErrorCode.TOO_LARGE:
                 raise refusal
+            self._failed(refusal)
+            group.abandon()
+            return None
         group.commit()
         group.frame_bytes = max(lengths)
         if group.learner is not None:
