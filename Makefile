@@ -54,6 +54,11 @@ bench: setup ## speed beside memory's and other libraries': out/bench (BENCH=--q
 	build/bench/bench/fewbits_bench --json out/bench/bench.json $(BENCH)
 	.venv/bin/python python/fewbits/bench.py --numpy out/bench/bench.json
 
+.PHONY: peers
+peers: build ## other libraries' codecs beside fewbits, by rate: installs them into build/peers, writes docs/peers.md
+	@tools/build.sh release $(JOBS) fewbits_core
+	.venv/bin/python bench/peers.py build/release
+
 .PHONY: test
 test: setup-test ## all tests: release, sanitizers, fuzzers, installed package
 	@tools/test.sh $(JOBS) release asan fuzz
