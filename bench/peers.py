@@ -7,6 +7,7 @@ measured in a process of its own (peer_codecs.py); one that cannot be installed 
 """
 
 import argparse
+import datetime
 import json
 import os
 import pathlib
@@ -125,7 +126,7 @@ def table(rows):
 def page(rows, reasons, found):
     yield "# Peers"
     yield ""
-    yield "    make peers        # installs them into build/peers/venv, measures, writes this page: some ten minutes"
+    yield "    make peers        # installs them into build/peers/venv, measures, writes this page"
     yield ""
     yield "Codecs of other libraries by their own public interfaces ([bench/peer_codecs.py](../bench/peer_codecs.py)), and fewbits by its Python package,"
     yield "on the same vectors. *Bits*: all bytes that are sent, headers too, by the coordinates. *NMSE*: the error of one decoding, by the energy of the"
@@ -134,7 +135,7 @@ def page(rows, reasons, found):
     yield "*Times*: processor time of the fastest of many calls, on one core, the whole vector. No codec has a memory from step to step here: error feedback, which biased"
     yield "ones are made for, is left out. Within a group rows are ordered by the error of one decoding."
     yield ""
-    yield f"Measured on {processor()} with Python {platform.python_version()}: " + ", ".join(f"{n} {v}" for n, v in found.items()) + "."
+    yield f"Measured {datetime.date.today()} on {processor()} with Python {platform.python_version()}: " + ", ".join(f"{n} {v}" for n, v in found.items()) + "."
     yield ""
     yield "- torch: DDP's hooks in a group of one; the time is that of the whole backward pass, encoding and decoding in it."
     yield "- OpenFL: a `ModelProto` as it is sent. STC's scale is a mean over all coordinates, the zeros of the others too, hence its error."
