@@ -8,15 +8,15 @@ import pathlib
 import re
 import subprocess
 import sys
+import tempfile
 import unittest
 
 EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "python" / "examples"
 PATH = os.path.abspath(sys.argv.pop(1))
 
-try:
-    import torch
-except ImportError:
-    torch = None
+from optional import need  # noqa: E402: beside this file
+
+need("torch", "matplotlib")
 
 
 def run(*command):
@@ -36,7 +36,25 @@ class Examples(unittest.TestCase):
         self.assertAlmostEqual(float(re.search(r"([\d.]+) bits a coordinate", out).group(1)), 2, delta=0.05)
         self.assertLess(float(re.search(r"error of the mean: ([\d.]+)", out).group(1)), 0.01)
 
-    @unittest.skipUnless(torch, "torch is not installed")
+    def test_rates_of_a_checkpoint(self):
+        import numpy as np
+        import torch
+
+        draw = np.random.default_rng(1)
+        before = {"w": draw.standard_normal((50, 100), dtype=np.float32), "b": draw.standard_normal(50, dtype=np.float32), "steps": np.array(3)}
+        after = {"w": before["w"] + 0.01 * draw.standard_normal((50, 100), dtype=np.float32), "b": before["b"] + 1, "steps": np.array(4)}
+        with tempfile.TemporaryDirectory() as folder:
+            files = [pathlib.Path(folder, name) for name in ("before.npz", "after.npz", "before.pt", "after.pt", "rates.png")]
+            np.savez(files[0], **before)
+            np.savez(files[1], **after)
+            torch.save({name: torch.from_numpy(array) for name, array in before.items()}, files[2])
+            torch.save({name: torch.from_numpy(array) for name, array in after.items()}, files[3])
+            outs = [run(EXAMPLES / "rates_of_a_checkpoint.py", *pair, "--out", files[4]) for pair in (files[:2], files[2:4])]
+            self.assertEqual(outs[0], outs[1])
+            self.assertIn("2 tensors, 5,050 coordinates", outs[0])
+            self.assertEqual(len(re.findall(r"NMSE [\d.e-]+", outs[0])), 11)
+            self.assertTrue(files[4].read_bytes().startswith(b"\x89PNG"))
+
     def test_ddp(self):
         for plan, data, fewer in (("trellis:bits=2", (), 8), ("*.bias=f32; *=topk:keep=0.05+f32", ("--data", "/nowhere"), 4)):
             out = run("-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0", "--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0",

@@ -20,19 +20,17 @@ sys.path.insert(0, sys.argv[1])   # of the ranks too, which begin as copies of t
 
 import numpy as np  # noqa: E402: behind the path
 
-try:
-    import torch
-    import torch.distributed as dist
-    from torch.distributed.algorithms.ddp_comm_hooks import default_hooks, powerSGD_hook
-    from torch.nn.parallel import DistributedDataParallel
-    import fewbits.torch
-except ImportError as error:
-    if error.name != "torch":
-        raise
-    print("torch is not installed: nothing is tested")
-    sys.exit(0)
+from optional import need  # noqa: E402: beside this file
+
+need("torch")
+
+import torch  # noqa: E402
+import torch.distributed as dist  # noqa: E402
+from torch.distributed.algorithms.ddp_comm_hooks import default_hooks, powerSGD_hook  # noqa: E402
+from torch.nn.parallel import DistributedDataParallel  # noqa: E402
 
 import fewbits  # noqa: E402
+import fewbits.torch  # noqa: E402
 
 LONG = bool(os.environ.get("FEWBITS_LONG_TESTS"))
 DATA = pathlib.Path("/usr/share/datasets/fashion-mnist")
