@@ -25,7 +25,9 @@ def tensors_of(path):
         return dict(np.load(path))
     import torch
 
-    return {name: tensor.numpy() for name, tensor in torch.load(path, map_location="cpu", weights_only=True).items()}
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    state = state.get("state_dict", state.get("model", state))
+    return {name: (tensor.float() if tensor.is_floating_point() else tensor).numpy() for name, tensor in state.items()}
 
 
 # %% The update: what training changed, tensor by tensor. Counters and other integers are no matter of rate.

@@ -14,8 +14,10 @@ nlohmann-json, zlib, libzip, Botan, OpenBLAS; on Debian and Ubuntu `tools/setup.
 def main() -> None:
     arguments = sys.argv[1:]
     if arguments[:1] == ["report"]:
-        from fewbits import report
-
+        try:
+            from fewbits import report
+        except ModuleNotFoundError as error:
+            sys.exit(f"fewbits: a report needs {error.name}: pip install matplotlib")
         report.main(arguments[1:])
     elif PROGRAM.exists():
         os.execv(PROGRAM, ["fewbits", *arguments])

@@ -24,6 +24,7 @@ at the server go inside, FewbitsStrategy(DifferentialPrivacyServerSideFixedClipp
 import dataclasses
 import logging
 import math
+import os
 import typing
 from collections.abc import Iterable
 
@@ -56,13 +57,18 @@ def _is_integer(dtype: str) -> bool:
 
 def _layout(arrays: ArrayRecord) -> dict[str, typing.Any]:
     """Names and shapes; differences of integers are int64, modulo 2^64."""
+    for name, array in arrays.items():
+        if np.dtype(array.dtype).kind not in "biuf":
+            raise TypeError(f"fewbits: '{name}' is of {array.dtype}: only arrays of floats, integers and bools can be averaged")
     return {name: (tuple(array.shape), "int64") if _is_integer(array.dtype) else tuple(array.shape) for name, array in arrays.items()}
 
 
 def _difference(new: np.ndarray, base: np.ndarray) -> np.ndarray:
     if new.dtype.kind in "biu":
         return np.asarray(new).astype(np.int64) - np.asarray(base).astype(np.int64)
-    return (np.asarray(new, np.float64) - np.asarray(base, np.float64)).astype(np.float32)
+    old, now = np.asarray(base, np.float64), np.asarray(new, np.float64)
+    # What training leaves alone has no difference, not even infinity, as of masks.
+    return np.subtract(now, old, out=np.zeros(now.shape), where=np.asarray(now != old)).astype(np.float32)
 
 
 def _differences(new: ArrayRecord, base: ArrayRecord) -> dict[str, np.ndarray]:
@@ -145,8 +151,9 @@ class FewbitsMod:
         if not request["feedback"]:
             return codec.encode(update, **keys)
         memory = fewbits.ErrorFeedback(codec, storage="bfloat16")
-        if _KEY in context.state.array_records:
-            kept = context.state.array_records[_KEY]
+        start = typing.cast(bytes, request["start"])
+        kept = context.state.array_records.get(_KEY)
+        if kept is not None and kept["start"].data == start:   # not of an earlier training of this run
             if kept["profile"].data:
                 plain = plain.with_profile(fewbits.Profile.from_bytes(plain, kept["profile"].data))
             memory = fewbits.ErrorFeedback(plain, storage="bfloat16")
@@ -155,7 +162,7 @@ class FewbitsMod:
         frame = memory.encode(update, **keys)
         # Whether the frame arrives is not known before the next round; one that is lost is not sent again.
         memory.commit()
-        context.state[_KEY] = ArrayRecord({"memory": _bytes(memory.save()), "profile": _bytes(profile)})
+        context.state[_KEY] = ArrayRecord({"memory": _bytes(memory.save()), "profile": _bytes(profile), "start": _bytes(start)})
         return frame
 
 
@@ -186,10 +193,19 @@ class _Rounds:
     """What both strategies do: ask for frames, take those that are right, learn a profile."""
 
     def __init__(self, plan: str, feedback: bool | None, max_abs: float) -> None:
+        # What is wrong with any model is said now; the last rule is for tensors that the plan's own do not name.
+        if fewbits.Codec(f"{plan}; *=f32", {"": (2, 2)}).structured:
+            raise ValueError(f"plan '{plan}' trains in a structured family, which a mod cannot make of a finished training; leave out train=...")
         self.plan = plan
         self.feedback = feedback
         self.max_abs = max_abs
         self.rounds: list[Round] = []
+        self.restart()
+
+    def restart(self) -> None:
+        """For another training, maybe of another model: nothing is known of it."""
+        self.rounds.clear()
+        self.start = os.urandom(8)   # tells clients' memories of this training from others
         self.base: ArrayRecord | None = None
         self.codec: fewbits.Codec | None = None
         self.learner: fewbits.ProfileLearner | None = None
@@ -200,10 +216,7 @@ class _Rounds:
         """The codec of the round, for the model that its clients get."""
         self.base = arrays
         plain = fewbits.Codec(self.plan, _layout(arrays))
-        if plain.structured:
-            raise ValueError(f"plan '{self.plan}' trains in a structured family, which a mod cannot make of a finished training; leave out train=...")
-        if self.feedback is None:
-            self.feedback = plain.describe()["unbiased"] != "always"
+        self.with_feedback = plain.describe()["unbiased"] != "always" if self.feedback is None else self.feedback
         if plain.takes_profile and self.learner is None:
             self.learner = fewbits.ProfileLearner(plain)
         self.profile = None
@@ -220,7 +233,7 @@ class _Rounds:
         self.places = {message.metadata.dst_node_id: place if correlated else 0 for place, message in enumerate(messages)}
         for message in messages:
             request = ConfigRecord({"plan": self.plan, "round": number, "profile": self.profile.bytes if self.profile else b"",
-                                    "feedback": bool(self.feedback), "cohort-index": self.places[message.metadata.dst_node_id],
+                                    "feedback": bool(self.with_feedback), "start": self.start, "cohort-index": self.places[message.metadata.dst_node_id],
                                     "cohort-size": len(messages) if correlated else 1})
             # Another RecordDict: strategies give one to all their messages.
             message.content = RecordDict({**message.content, _KEY: request})
@@ -261,9 +274,10 @@ class _Rounds:
             if self.learner is not None:
                 self.learner.learn(total)
         elif refusals and not any(done.clients for done in self.rounds):
-            reasons = "; ".join(sorted({reason for _, reason in refusals}))
-            raise RuntimeError(f"fewbits: none of the {len(refusals)} replies of round {number} can be used: {reasons}. The client needs "
-                               "ClientApp(mods=[FewbitsMod(), ...]), with FewbitsMod before all other mods")
+            reasons = sorted({reason for _, reason in refusals})
+            mend = "" if all("fewbits" in reason or "frame is refused" in reason for reason in reasons) else (
+                ". The client needs ClientApp(mods=[FewbitsMod(), ...]), with FewbitsMod before all other mods")
+            raise RuntimeError(f"fewbits: none of the {len(refusals)} replies of round {number} can be used: {'; '.join(reasons)}{mend}")
         self.rounds.append(Round(number, len(frames), len(refusals), sum(frames), models, profile))
 
 
@@ -274,6 +288,11 @@ def _weight(reply: Message, key: str) -> float:
     return float(typing.cast(float, metrics[0][key]))
 
 
+def _metrics(content: RecordDict) -> list[tuple[str, int | None]]:
+    """Names, and lengths of lists: means of metrics need the same ones of all clients."""
+    return sorted((name, len(value) if isinstance(value, list) else None) for record in content.metric_records.values() for name, value in record.items())
+
+
 class FewbitsStrategy(Strategy):
     """Any strategy, whose clients upload frames. The strategy sees models, as it does without: base + decoded difference.
 
@@ -282,10 +301,12 @@ class FewbitsStrategy(Strategy):
     feedback: whether clients keep an error-feedback memory; None: where the plan is not unbiased.
     max_abs: updates with larger coefficients are refused.
 
-    `rounds` has the bytes of each round. Raises fewbits.Error for a plan that is wrong for the model, at the first round.
+    `rounds` has the bytes of each round. Raises fewbits.Error for a wrong plan; where it is wrong for the model, at the first round.
     """
 
     def __init__(self, strategy: Strategy, plan: str, *, feedback: bool | None = None, max_abs: float = 1e9) -> None:
+        if not isinstance(strategy, Strategy):
+            raise TypeError(f"the first argument is a strategy, not {type(strategy).__name__}: FewbitsStrategy(FedAdam(), \"trellis:bits=2\")")
         self.strategy = strategy
         self._fewbits = _Rounds(plan, feedback, max_abs)
 
@@ -334,8 +355,8 @@ class FewbitsStrategy(Strategy):
         self.strategy.summary()
 
     def start(self, *arguments: typing.Any, **options: typing.Any) -> Result:
-        """As Strategy.start; the rounds' bytes are counted anew."""
-        self._fewbits.rounds.clear()
+        """As Strategy.start; rounds are counted anew, and clients forget what they remember of another training."""
+        self._fewbits.restart()
         return super().start(*arguments, **options)
 
 
@@ -353,6 +374,11 @@ class FewbitsFedAvg(FedAvg):
     def rounds(self) -> list[Round]:
         return self._fewbits.rounds
 
+    def start(self, *arguments: typing.Any, **options: typing.Any) -> Result:
+        """As Strategy.start; rounds are counted anew, and clients forget what they remember of another training."""
+        self._fewbits.restart()
+        return super().start(*arguments, **options)
+
     def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
         return self._fewbits.ask(server_round, arrays, super().configure_train(server_round, arrays, config, grid))
 
@@ -365,6 +391,8 @@ class FewbitsFedAvg(FedAvg):
             try:
                 if reply.has_error():
                     raise _Refused(reply.error.reason or "an error without a reason")
+                if added and _metrics(reply.content) != _metrics(added[0]):
+                    raise _Refused("its metrics are others than those of the first client")
                 lengths.append(len(own.add(total, reply, _weight(reply, self.weighted_by_key))))
                 added.append(reply.content)
             except _Refused as refused:

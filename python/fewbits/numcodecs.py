@@ -1,7 +1,7 @@
 """fewbits as a codec of numcodecs, for chunks of float32 in Zarr and others.
 
     numcodecs.get_codec({"id": "fewbits", "plan": "trellis:bits=2"})
-    zarr.create_array(..., filters=[fewbits.numcodecs.Fewbits(plan="trellis:bits=4")])       # of Zarr format 2
+    zarr.create_array(..., filters=[fewbits.numcodecs.Fewbits(plan="trellis:bits=4")])       # with zarr_format=2
 
 The codec loses precision: `fewbits measure` says how much. It is registered under the id "fewbits" as the package is installed,
 and when this module is imported.
@@ -38,7 +38,10 @@ class Fewbits(numcodecs.abc.Codec):
     codec_id = "fewbits"
 
     def __init__(self, plan: str, seed: int = 0) -> None:
-        self.plan = fewbits.Codec(plan, 1).plan   # refused now, not at the first chunk
+        codec = fewbits.Codec(plan, 1)   # refused now, not at the first chunk
+        if codec.structured or codec.describe()["cohort"] != 0:
+            raise ValueError(f"plan '{plan}' is for clients of a round: a chunk stands alone")
+        self.plan = codec.plan
         self.seed = int(seed)
 
     def encode(self, buf: object) -> bytes:
@@ -54,14 +57,19 @@ class Fewbits(numcodecs.abc.Codec):
         return _HEADER.pack(_MAGIC, values.size) + frame
 
     def decode(self, buf: object, out: object = None) -> npt.NDArray[np.float32]:
-        """The values: float32, one axis. Raises fewbits.Error for bytes that this codec has not written."""
+        """The values: float32, one axis. Raises fewbits.Error for bytes that this codec has not written.
+
+        Memory: as many values as the chunk says it has, which may be many in few bytes; where chunks are not trusted give `out`.
+        """
         data = memoryview(numcodecs.compat.ensure_bytes(buf))
         if len(data) < _HEADER.size:
             raise fewbits.Error("the bytes end in the header of a chunk", fewbits.ErrorCode.TRUNCATED, len(data))
         magic, size = _HEADER.unpack_from(data)
         if magic != _MAGIC:
             raise fewbits.Error("no chunk of fewbits", fewbits.ErrorCode.NOT_A_FRAME, 0)
-        # What is decoded takes memory by this number: the frame's fingerprint, which it is part of, is compared first.
+        if out is not None and memoryview(out).nbytes != 4 * size:   # type: ignore[arg-type]
+            raise fewbits.Error(f"the chunk has {size} values, there is room for {memoryview(out).nbytes // 4}", fewbits.ErrorCode.BAD_ARGUMENT)   # type: ignore[arg-type]
+        # A damaged number is found by the fingerprint, of which it is part, before it is believed.
         codec = fewbits.Codec(self.plan, size)
         if fewbits.inspect(data[_HEADER.size:])["fingerprint"] != codec.fingerprint:
             raise fewbits.Error(f"the chunk was not written by '{self.plan}' for {size} values", fewbits.ErrorCode.WRONG_PLAN, 0)

@@ -65,7 +65,7 @@ def read_results(path: pathlib.Path) -> dict[str, Curve]:
             row = json.loads(line)
         except json.JSONDecodeError as error:
             raise ValueError(f"{path}:{number}: not JSON: {error}") from error
-        if "round" not in row or row.get("accuracy") is None:
+        if not isinstance(row, dict) or "round" not in row or not is_number(row.get("accuracy")):
             continue
         try:
             seeds = plans.setdefault(row["plan"], {})
@@ -75,6 +75,10 @@ def read_results(path: pathlib.Path) -> dict[str, Curve]:
     if not plans:
         raise ValueError(f"{path}: no finished round")
     return {plan: curve_of([np.array(sorted(rows)) for rows in seeds.values()]) for plan, seeds in plans.items()}
+
+
+def is_number(value: typing.Any) -> bool:
+    return isinstance(value, (int, float)) and bool(np.isfinite(value))
 
 
 def curve_of(seeds: list[npt.NDArray[np.float64]]) -> Curve:
@@ -106,7 +110,13 @@ def read_run(folder: str | os.PathLike[str]) -> tuple[dict[str, Curve], Json]:
     for path in (results, summary):
         if not path.is_file():
             raise ValueError(f"{path} not found: run `fewbits train --out {folder}` first")
-    return read_results(results), json.loads(summary.read_text())
+    try:
+        content = json.loads(summary.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{summary}: not JSON: {error}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("plans", []), list):
+        raise ValueError(f"{summary}: not what `fewbits train` writes")
+    return read_results(results), content
 
 
 def accuracy(folder: str | os.PathLike[str], against: str = "megabytes") -> Figure:
@@ -230,11 +240,19 @@ def finish(figure: Figure, axes: Axes, title: str) -> None:
     axes.grid(True, which="major", color="0.9", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set_title(title, fontsize=10, loc="left", color="0.25")
+    axes.set_title(plain_text(title), fontsize=10, loc="left", color="0.25")
+    handles = [line for line in axes.get_lines() if not line.get_label().startswith("_child")]
+    labels = [plain_text(str(line.get_label())) for line in handles]
     # About 100 letters of size 9 fit.
-    _, labels = axes.get_legend_handles_labels()
-    size = 9 * min(1, 100 / max(map(len, labels)))
-    figure.legend(loc="outside lower left", ncols=1, frameon=False, fontsize=size, handlelength=4.5)
+    size = 9 * min(1, 100 / max(map(len, labels), default=1))
+    # matplotlib keeps labels that begin with _ out of legends; a space before it does not show.
+    figure.legend(handles, [" " + label if label.startswith("_") else label for label in labels], loc="outside lower left", ncols=1,
+                  frameon=False, fontsize=size, handlelength=4.5)
+
+
+def plain_text(text: str) -> str:
+    """Dollars as they are: matplotlib would take what stands between two for TeX."""
+    return text.replace("$", r"\$")
 
 
 def title(summary: Json) -> str:

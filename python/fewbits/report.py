@@ -166,6 +166,8 @@ def main(arguments: list[str] | None = None) -> None:
         print(write(options.folder, options.out))
     except (ValueError, OSError) as error:
         sys.exit(f"fewbits: {error}")
+    except (KeyError, TypeError, AttributeError) as error:
+        sys.exit(f"fewbits: {options.folder}: not what `fewbits train` writes: {error!r}")
 
 
 if __name__ == "__main__":

@@ -142,6 +142,10 @@ class DDPState:
             raise ValueError(f"exchange is {exchange!r}, expected one of {', '.join(_EXCHANGES)}")
         if exchange == "reduce" and feedback:
             raise ValueError("error feedback needs frames: exchange='gather'")
+        if isinstance(feedback, dict):
+            if feedback.get("method", "ef14") != "ef14":
+                raise ValueError("error feedback of gradients is ef14: what ef21 sends are differences, which no rank adds up")
+            fewbits.ErrorFeedback(fewbits.Codec("f32", 1), **feedback)   # its options are right
         if warmup < 0 or profile_every < 1:
             raise ValueError("warmup is a number of steps, profile_every one from 1 on")
         if module is None and _needs_names(plan):
@@ -246,6 +250,8 @@ class DDPState:
 
         DDP makes other buckets after the first step, and a run that goes on begins with the first ones again. So their parameters have an
         order of their own here, and what has not been sent moves with each parameter."""
+        if any(parameter.is_complex() for parameter in parameters):
+            raise ValueError("a bucket has complex parameters, which no plan codes: leave them out, or register no hook")
         names = [self._name(parameter) for parameter in parameters]
         order = sorted(range(len(names)), key=lambda i: self._places[names[i]])
         key = tuple(names[i] for i in order)
@@ -495,6 +501,8 @@ class Structured:
 
     def __init__(self, module: torch.nn.Module, plan: str, *, seed: int, round: int, code: str) -> None:
         trained = [(name, parameter) for name, parameter in module.named_parameters(remove_duplicate=False) if parameter.requires_grad]
+        if hasattr(module, "structured_free"):
+            raise ValueError("the module is structured already: remove() that first")
         if not trained:
             raise ValueError("the module has no parameters that need gradients")
         if len({id(parameter) for _, parameter in trained}) != len(trained):
@@ -543,19 +551,27 @@ class Structured:
         mean: free parameters to add in the place of the module's own, such as an Aggregator's mean: float32, shape [codec.elements].
         round: by default the next one. Moments that an optimizer keeps are of the old family: begin with a new optimizer.
         """
+        number = self.round + 1 if round is None else round
+        family = fewbits.Structure(self.codec, seed=self.seed, round=number)   # what it refuses changes nothing
         if mean is not None:
-            self.free.copy_(torch.as_tensor(mean))
-        pieces = self._expanded()
-        for (owner, tensor), piece in zip(self._tensors, pieces):
+            mean = torch.as_tensor(mean)
+            if mean.shape != self.free.shape:
+                raise ValueError(f"the mean has shape {tuple(mean.shape)}, expected {tuple(self.free.shape)}")
+            self.free.copy_(mean)
+        self._fold()
+        self.round, self._family = number, family
+
+    def _fold(self) -> None:
+        """Adds the update to the parameters."""
+        for (owner, tensor), piece in zip(self._tensors, self._expanded()):
             base = getattr(owner, "parametrizations")[tensor].original
             base += piece.view(base.shape).to(base.dtype)
         self.free.zero_()
-        self.round = self.round + 1 if round is None else round
-        self._family = fewbits.Structure(self.codec, seed=self.seed, round=self.round)
 
+    @torch.no_grad()
     def remove(self) -> torch.nn.Module:
         """Leaves the module with plain parameters, which have the trained values; returns it."""
-        self.next_round()
+        self._fold()
         for hook in self._hooks:
             hook.remove()
         for owner, tensor in self._tensors:

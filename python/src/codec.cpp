@@ -1,6 +1,8 @@
 #include <pybind11/stl.h>
 
 #include <exception>
+#include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -19,8 +21,8 @@ constexpr const char* kEncode = R"(The update as a frame: bytes, whose length is
 
 update: float32 values, C-contiguous, read in place: a numpy array or a torch tensor on the CPU, shape [elements] or any other
     of that many values; or a dict of the layout's tensors, which is copied. float16 and bfloat16 are widened into a copy.
-    All finite.
-seed: of the run, which clients and server share; no secret.
+    All finite. It must not change until this returns.
+seed: of the run, which clients and server share; no secret. A frame does not tell it.
 round, client: which randomness is drawn; they are in the frame. round is below 2^28.
 cohort: (index, size): the client's place among those asked in this round, for plans that correlate them.
 
@@ -29,12 +31,14 @@ Raises Error (BAD_ARGUMENT for a wrong length, NOT_FINITE), TypeError for arrays
 struct PyEncoder {
   TypedCodec codec;
   Encoder encoder;
+  std::unique_ptr<std::mutex> mutex = std::make_unique<std::mutex>();   // as in PyAggregator
 };
 
-py::list encode_many(const TypedCodec& codec, const py::list& updates, std::uint64_t seed, std::uint32_t round,
+py::list encode_many(const TypedCodec& codec, const py::iterable& iterable, std::uint64_t seed, std::uint32_t round,
                      const std::vector<std::uint64_t>& clients, std::size_t threads) {
+  const py::list updates(iterable);
   if (updates.size() != clients.size())
-    throw py::value_error(std::to_string(updates.size()) + " updates of " + std::to_string(clients.size()) + " clients");
+    throw Error(Errc::kBadArgument, std::to_string(updates.size()) + " updates of " + std::to_string(clients.size()) + " clients");
   std::vector<Update> own;
   for (const py::handle& update : updates) own.emplace_back(codec, py::reinterpret_borrow<py::object>(update));
   std::vector<std::vector<std::byte>> frames(own.size());
@@ -91,7 +95,7 @@ Raises Error (BAD_PLAN) with the position in the plan and what would be right.)"
       .def_property_readonly("takes_profile", [](const TypedCodec& codec) { return codec.codec().takes_profile(); },
                              "Whether a stage of the plan has scale=profile.")
       .def_property_readonly("fingerprint", [](const TypedCodec& codec) { return codec.codec().fingerprint(); },
-                             "Hash of plan, layout and profile that every frame carries.")
+                             "Hash of plan, layout and profile that every frame carries. Wishes such as bits= steer the encoder alone and are not in it.")
       .def_property_readonly("max_frame_size", [](const TypedCodec& codec) { return codec.codec().max_frame_size(); },
                              "Bytes; frames are never longer.")
       .def("describe", [](const TypedCodec& codec) { return to_dict(codec.codec().describe()); },
@@ -123,16 +127,20 @@ threads: that work at the same time; 0: one a core.)")
            }, "frame"_a, py::kw_only(), "seed"_a, "cohort"_a = Place(0, 1),
            R"(The update that a frame stands for: float32, shape [elements]; unflatten gives it names and shapes.
 
-Raises Error for every frame that this codec's encoder could not have written with that seed.)")
+seed: as it was encoded with. A frame does not tell its seed: with another one some plans raise, others give other values.
+Raises Error for every frame that an encoder of this plan (with whatever wish) could not have written with that seed.)")
       .def("flatten", [](const TypedCodec& codec, const py::object& tensors) { return to_array(codec.flatten(tensors)); }, "tensors"_a,
            "A dict of the layout's tensors as one vector: float32, shape [the layout's coordinates]. Integers become 16-bit parts.")
       .def("unflatten", &TypedCodec::unflatten, "vector"_a,
            R"(A vector (float32, shape [the layout's coordinates]) as a dict of the layout's tensors: float32 views of it, and copies of
 integers in their own type, rounded to nearest.)")
       .def("__eq__", [](const TypedCodec& a, const py::object& b) {
-             return py::isinstance<TypedCodec>(b) && a.codec().fingerprint() == b.cast<const TypedCodec&>().codec().fingerprint();
+             if (!py::isinstance<TypedCodec>(b)) return false;
+             const Codec& other = b.cast<const TypedCodec&>().codec();
+             // Wishes such as bits= are of the plan, not of the fingerprint.
+             return a.codec().fingerprint() == other.fingerprint() && a.codec().plan() == other.plan();
            }, "other"_a)
-      .def("__hash__", [](const TypedCodec& codec) { return py::hash(py::int_(codec.codec().fingerprint())); })
+      .def("__hash__", [](const TypedCodec& codec) { return py::hash(py::make_tuple(codec.codec().fingerprint(), codec.codec().plan())); })
       .def("__repr__", [](const TypedCodec& codec) {
              return "fewbits.Codec(" + std::string(py::repr(py::str(codec.codec().plan()))) + ", " + std::string(py::repr(codec.layout())) + ")";
            })
@@ -143,18 +151,26 @@ void bind_class_encoder(py::module_& module) {
   py::class_<PyEncoder>(module, "Encoder", R"(Encodes update after update, with the same bytes as Codec.encode, without allocating but for the frames.
 
 One a thread, and one a client where a stage of the plan remembers (the warm start of lowrank).)")
-      .def(py::init([](const TypedCodec& codec) { return PyEncoder{codec, Encoder(codec.codec())}; }), "codec"_a)
+      .def(py::init([](const TypedCodec& codec) { return PyEncoder{codec, Encoder(codec.codec()), std::make_unique<std::mutex>()}; }), "codec"_a)
       .def_property_readonly("codec", [](const PyEncoder& self) { return self.codec; })
       .def("encode", [](PyEncoder& self, const py::object& update, std::uint64_t seed, std::uint32_t round, std::uint64_t client,
                         const Place& cohort) {
              const Update own(self.codec, update);
              return write_bytes(self.codec.codec().max_frame_size(), [&](std::span<std::byte> room) {
+               const std::scoped_lock lock(*self.mutex);
                return self.encoder.encode(own.values(), {seed, round, client, cohort_of(cohort)}, room);
              });
            }, "update"_a, py::kw_only(), "seed"_a, "round"_a, "client"_a, "cohort"_a = Place(0, 1), kEncode)
-      .def("save", [](const PyEncoder& self) { return to_bytes(self.encoder.save()); },
+      .def("save", [](const PyEncoder& self) {
+             const std::unique_lock lock = without_gil(*self.mutex);
+             return to_bytes(self.encoder.save());
+           },
            "What stages remember from frame to frame, as bytes.")
-      .def("restore", [](PyEncoder& self, const py::object& state) { self.encoder.restore(Bytes(state).values()); }, "state"_a,
+      .def("restore", [](PyEncoder& self, const py::object& state) {
+             const Bytes own(state);
+             const std::unique_lock lock = without_gil(*self.mutex);
+             self.encoder.restore(own.values());
+           }, "state"_a,
            "Undoes save. Raises Error (WRONG_PLAN) for the state of another codec, and for damaged bytes.");
 }
 

@@ -1,6 +1,8 @@
 // What clients and servers remember from round to round.
 #include <pybind11/stl.h>
 
+#include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 
@@ -19,6 +21,7 @@ struct PyErrorFeedback {
   TypedCodec codec;
   FeedbackOptions options;
   ErrorFeedback feedback;
+  std::unique_ptr<std::mutex> mutex = std::make_unique<std::mutex>();   // as in PyAggregator
 };
 
 FeedbackOptions options_of(const std::string& method, std::optional<double> scale, const std::string& storage, double momentum,
@@ -53,7 +56,7 @@ Raises Error (BAD_ARGUMENT) for options out of range and for structured codecs.)
       .def(py::init([](const TypedCodec& codec, const std::string& method, std::optional<double> scale, const std::string& storage,
                        double momentum, bool masking, double decay, std::uint32_t max_age) {
              const FeedbackOptions options = options_of(method, scale, storage, momentum, masking, decay, max_age);
-             return PyErrorFeedback{codec, options, ErrorFeedback(codec.codec(), options)};
+             return PyErrorFeedback{codec, options, ErrorFeedback(codec.codec(), options), std::make_unique<std::mutex>()};
            }), "codec"_a, py::kw_only(), "method"_a = "ef14", "scale"_a = py::none(), "storage"_a = "float32", "momentum"_a = 0.0,
            "masking"_a = true, "decay"_a = 1.0, "max_age"_a = 0)
       .def("encode", [](PyErrorFeedback& self, const py::object& update, std::uint64_t seed, std::uint32_t round, std::uint64_t client,
@@ -62,6 +65,7 @@ Raises Error (BAD_ARGUMENT) for options out of range and for structured codecs.)
              std::vector<std::byte> frame;
              {
                const py::gil_scoped_release release;
+               const std::scoped_lock lock(*self.mutex);
                frame = self.feedback.encode(own.values(), {seed, round, client, cohort_of(cohort)});
              }
              return to_bytes(frame);
@@ -70,22 +74,37 @@ Raises Error (BAD_ARGUMENT) for options out of range and for structured codecs.)
 
 Arguments are those of Codec.encode. Raises Error (WRONG_ROUND) for a round not after the last committed one, (BAD_ARGUMENT) while
 another frame is pending, and what Codec.encode raises; nothing has changed then.)")
-      .def("commit", [](PyErrorFeedback& self) { self.feedback.commit(); }, "The server has added the frame.")
-      .def("abandon", [](PyErrorFeedback& self) { self.feedback.abandon(); },
+      .def("commit", [](PyErrorFeedback& self) {
+             const std::unique_lock lock = without_gil(*self.mutex);
+             self.feedback.commit();
+           }, "The server has added the frame.")
+      .def("abandon", [](PyErrorFeedback& self) {
+             const std::unique_lock lock = without_gil(*self.mutex);
+             self.feedback.abandon();
+           },
            "The frame was lost: the memory is what it was before encode, and the update is forgotten.")
       .def_property_readonly("pending", [](const PyErrorFeedback& self) { return self.feedback.pending(); },
                              "Whether a frame waits for commit or abandon.")
       .def_property_readonly("round", [](const PyErrorFeedback& self) { return self.feedback.round(); }, "Of the last commit, or None.")
       .def_property_readonly("codec", [](const PyErrorFeedback& self) { return self.codec; })
-      .def("memory", [](const PyErrorFeedback& self) { return to_array(self.feedback.memory()); },
+      .def("memory", [](const PyErrorFeedback& self) {
+             const std::unique_lock lock = without_gil(*self.mutex);
+             return to_array(self.feedback.memory());
+           },
            "As of the last commit: float32, shape [codec.elements].")
       .def("set_codec", [](PyErrorFeedback& self, const TypedCodec& codec) {
+             const std::unique_lock lock = without_gil(*self.mutex);
              self.feedback.set_codec(codec.codec());
              self.codec = codec;
            }, "codec"_a, "Goes on with another codec of the same layout, such as one with a newer profile.")
-      .def("save", [](const PyErrorFeedback& self) { return to_bytes(self.feedback.save()); }, "State as of the last commit, as bytes.")
+      .def("save", [](const PyErrorFeedback& self) {
+             const std::unique_lock lock = without_gil(*self.mutex);
+             return to_bytes(self.feedback.save());
+           }, "State as of the last commit, as bytes.")
       .def("restore", [](PyErrorFeedback& self, const py::object& state) {
-             self.feedback = ErrorFeedback::restore(self.codec.codec(), Bytes(state).values(), self.options);
+             const Bytes own(state);
+             const std::unique_lock lock = without_gil(*self.mutex);
+             self.feedback = ErrorFeedback::restore(self.codec.codec(), own.values(), self.options);
            }, "state"_a,
            R"(Undoes save, of one with the same codec and options: goes on with the same bits. A pending frame is forgotten.
 
@@ -116,7 +135,10 @@ memory: weight of the past against a new round, in [0, 1). floor: no row, column
       .def(py::init([](const TypedCodec& codec, double memory, double floor) {
              return ProfileLearner(codec.codec().layout(), {memory, floor});
            }), "codec"_a, py::kw_only(), "memory"_a = ProfileLearner::Options{}.memory, "floor"_a = ProfileLearner::Options{}.floor)
-      .def("learn", [](ProfileLearner& learner, const PyAggregator& round) { learner.learn(round.sum); }, "round"_a)
+      .def("learn", [](ProfileLearner& learner, const PyAggregator& round) {
+             const std::unique_lock lock = without_gil(*round.mutex);
+             learner.learn(round.sum);
+           }, "round"_a)
       .def("learn", [](ProfileLearner& learner, const py::object& mean) { learner.learn(FloatArray(mean, "the mean").values()); }, "mean"_a,
            R"(From a round's Aggregator, whose frames tell of the updates' energies; or from a mean alone (float32, shape [the layout's
 coordinates]), whose noise is then taken for energy.

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
 #include <string_view>
 #include <utility>
 
@@ -32,16 +33,37 @@ const IntegerType* integer_type(std::string_view dtype) {
   return found == kIntegers.end() ? nullptr : found;
 }
 
+bool is_whole(const py::handle& object) { return PyIndex_Check(object.ptr()) != 0 && !py::isinstance<py::bool_>(object); }
+
+std::size_t size_of(const py::handle& object) {
+  if (!is_whole(object)) throw py::type_error("a shape is made of whole numbers, not of " + type_name(object));
+  const Py_ssize_t size = PyNumber_AsSsize_t(object.ptr(), nullptr);   // beyond the range its end
+  if (size < 0 || static_cast<std::size_t>(size) > Layout::kMaxElements)
+    throw Error(Errc::kBadArgument, "a shape has " + std::string(py::str(object)) + ", expected 0 to " + std::to_string(Layout::kMaxElements));
+  return static_cast<std::size_t>(size);
+}
+
 std::vector<std::size_t> shape_of(const py::handle& shape) {
-  if (py::isinstance<py::int_>(shape)) return {shape.cast<std::size_t>()};
+  if (is_whole(shape) && !py::hasattr(shape, "__len__")) return {size_of(shape)};
   std::vector<std::size_t> sizes;
-  for (const py::handle& size : py::iter(shape)) sizes.push_back(size.cast<std::size_t>());
+  for (const py::handle& size : py::iter(shape)) sizes.push_back(size_of(size));
   return sizes;
 }
 
 bool is_shape_and_dtype(const py::handle& object) {
-  return py::isinstance<py::tuple>(object) && py::len(object) == 2 &&
-         py::isinstance<py::str>(py::reinterpret_borrow<py::tuple>(object)[1]);
+  return py::isinstance<py::tuple>(object) && py::len(object) == 2 && !is_whole(py::reinterpret_borrow<py::tuple>(object)[1]);
+}
+
+// "int64" of that text, of what numpy.dtype takes, and of torch's dtypes.
+std::string dtype_text(const py::object& dtype) {
+  std::string name = py::str(dtype);
+  if (py::isinstance<py::str>(dtype)) return name;
+  if (name.starts_with("torch.")) return name.substr(6);
+  return py::str(py::module_::import("numpy").attr("dtype")(dtype).attr("name"));
+}
+
+bool is_floating(std::string_view dtype) {
+  return dtype.empty() || dtype == "float32" || dtype == "float16" || dtype == "bfloat16" || dtype == "float64";
 }
 
 TypedCodec::Tensor tensor_of(const std::string& name, const py::handle& given) {
@@ -50,7 +72,7 @@ TypedCodec::Tensor tensor_of(const std::string& name, const py::handle& given) {
   if (is_shape_and_dtype(given)) {
     const auto pair = py::reinterpret_borrow<py::tuple>(given);
     tensor.shape = shape_of(pair[0]);
-    dtype = pair[1].cast<std::string>();
+    dtype = dtype_text(pair[1]);
   } else if (py::hasattr(given, "shape")) {
     tensor.shape = shape_of(given.attr("shape"));
     dtype = dtype_name(given);
@@ -60,24 +82,30 @@ TypedCodec::Tensor tensor_of(const std::string& name, const py::handle& given) {
   if (const IntegerType* integer = integer_type(dtype)) {
     tensor.dtype = dtype;
     tensor.parts = integer->parts();
+  } else if (!is_floating(dtype)) {
+    throw py::type_error("tensor '" + name + "' is of " + dtype + ": only floats, integers and bools have updates");
   }
   return tensor;
 }
 
+// An array of one element without axes has an index too.
+bool is_number(const py::object& layout) { return is_whole(layout) && !py::hasattr(layout, "items"); }
+
 std::vector<TypedCodec::Tensor> tensors_of(const py::object& layout) {
   std::vector<TypedCodec::Tensor> tensors;
-  if (py::isinstance<py::int_>(layout)) return tensors;
+  if (is_number(layout)) return tensors;
   if (!py::hasattr(layout, "items"))
     throw py::type_error("a layout is a number of coordinates, or a dict of names with shapes or arrays, not " + type_name(layout));
   for (const py::handle& item : layout.attr("items")()) {
     const auto pair = py::cast<py::tuple>(item);
+    if (!py::isinstance<py::str>(pair[0])) throw py::type_error("a tensor's name is text, not " + type_name(pair[0]));
     tensors.push_back(tensor_of(pair[0].cast<std::string>(), pair[1]));
   }
   return tensors;
 }
 
 Layout layout_of(const py::object& object, const std::vector<TypedCodec::Tensor>& tensors) {
-  if (py::isinstance<py::int_>(object)) return {object.cast<std::size_t>()};
+  if (is_number(object)) return {size_of(object)};
   std::vector<Tensor> all;
   for (const TypedCodec::Tensor& tensor : tensors) {
     all.push_back({tensor.name, tensor.shape});
@@ -86,17 +114,25 @@ Layout layout_of(const py::object& object, const std::vector<TypedCodec::Tensor>
   return Layout(std::move(all));
 }
 
-// A glob that matches the name. Characters with a meaning in plans are matched by any.
-std::string glob_of(std::string name) {
-  for (char& c : name)
+// A glob that matches the name, and no tensor of floats. Characters with a meaning in plans are matched by any.
+std::string glob_of(const std::string& name, const std::vector<TypedCodec::Tensor>& tensors) {
+  if (name.empty()) throw py::value_error("a tensor of integers needs a name");
+  std::string glob = name;
+  for (char& c : glob)
     if (std::string_view("*=:;|<\t\r\n ").find(c) != std::string_view::npos) c = '?';
-  return name;
+  if (glob == "train") glob.back() = '?';   // begins a structured family
+  const auto matches = [&](const TypedCodec::Tensor& tensor) {
+    return tensor.dtype == "float32" && std::ranges::equal(glob, tensor.name, [](char g, char c) { return g == '?' || g == c; });
+  };
+  if (const auto other = std::ranges::find_if(tensors, matches); other != tensors.end())
+    throw py::value_error("the names '" + name + "' and '" + other->name + "' look alike to a plan, and one is of integers: rename one");
+  return glob;
 }
 
 std::string with_rules_for_integers(const std::string& plan, const std::vector<TypedCodec::Tensor>& tensors) {
   std::string rules;
   for (const TypedCodec::Tensor& tensor : tensors)
-    if (tensor.dtype != "float32") rules += glob_of(tensor.name) + "=f32+pack; ";
+    if (tensor.dtype != "float32") rules += glob_of(tensor.name, tensors) + "=f32+zstd:level=3; ";
   if (rules.empty() || plan.starts_with(rules)) return plan;
   if (plan.find('|') != std::string::npos)
     throw py::type_error("a structured family trains floats: leave the tensors of integers out");
@@ -119,15 +155,20 @@ std::uint64_t load_integer(const IntegerType& type, const void* data, std::size_
   }
 }
 
-// Low parts first; the last one has the sign.
+// Low parts first, each from -2^15 to 2^15, so that all but the lowest are 0 of small integers: a mean rounds these as it should.
 void append_integers(const IntegerType& type, const py::handle& part, const std::string& what, std::vector<float>& out) {
   const py::object array = py::module_::import("numpy").attr("ascontiguousarray")(with_buffer(part, what));
   const py::buffer_info buffer = py::reinterpret_borrow<py::buffer>(array).request();
+  if (static_cast<std::size_t>(buffer.itemsize) != type.bytes) throw py::type_error(what + " does not hold what its dtype says");
   for (std::size_t i = 0; i < static_cast<std::size_t>(buffer.size); ++i) {
     std::uint64_t value = load_integer(type, buffer.ptr, i);
-    for (std::size_t left = type.parts(); left > 1; --left, value >>= kPartBits)
-      out.push_back(static_cast<float>(value & 0xFFFF));
-    out.push_back(type.is_signed ? static_cast<float>(static_cast<std::int16_t>(value)) : static_cast<float>(value & 0xFFFF));
+    for (std::size_t left = type.parts(); left > 1; --left) {
+      const auto low = static_cast<std::int16_t>(value & 0xFFFF);
+      out.push_back(static_cast<float>(low));
+      value = type.is_signed ? static_cast<std::uint64_t>(static_cast<std::int64_t>(value) >> kPartBits) : value >> kPartBits;
+      value += low < 0 ? 1 : 0;
+    }
+    out.push_back(type.is_signed ? static_cast<float>(static_cast<std::int64_t>(value)) : static_cast<float>(value));
   }
 }
 
@@ -153,11 +194,29 @@ py::object integers_of(const TypedCodec::Tensor& tensor, std::span<const float> 
   return shaped.attr(type.bytes == 8 ? "view" : "astype")(tensor.dtype);
 }
 
+std::string shape_text(const std::vector<std::size_t>& shape) { return py::str(py::tuple(py::cast(shape))); }
+
+[[noreturn]] void refuse(const std::string& what) { throw Error(Errc::kBadArgument, what); }
+
+
+// An error of the plan names a place in what the user has written, before which the rules for integers stand.
+Codec compiled(const std::string& plan, const py::object& layout, const std::vector<TypedCodec::Tensor>& tensors) {
+  const std::string whole = with_rules_for_integers(plan, tensors);
+  try {
+    return Codec::compile(whole, layout_of(layout, tensors));
+  } catch (const Error& error) {
+    if (error.code() != Errc::kBadPlan || whole == plan) throw;
+    std::vector<TypedCodec::Tensor> floats;
+    std::ranges::copy_if(tensors, std::back_inserter(floats), [](const auto& tensor) { return tensor.dtype == "float32"; });
+    Codec::compile(plan, layout_of(layout, floats));
+    throw;
+  }
+}
+
 }  // namespace
 
 TypedCodec::TypedCodec(const std::string& plan, const py::object& layout)
-    : tensors_(std::make_shared<const std::vector<Tensor>>(tensors_of(layout))),
-      codec_(Codec::compile(with_rules_for_integers(plan, *tensors_), layout_of(layout, *tensors_))) {}
+    : tensors_(std::make_shared<const std::vector<Tensor>>(tensors_of(layout))), codec_(compiled(plan, layout, *tensors_)) {}
 
 TypedCodec TypedCodec::with_profile(const Profile& profile) const {
   TypedCodec other = *this;
@@ -180,17 +239,23 @@ py::object TypedCodec::layout() const {
 }
 
 std::vector<float> TypedCodec::flatten(const py::object& object) const {
-  if (static_cast<std::size_t>(py::len(object)) != tensors_->size())
-    throw py::value_error("the update has " + std::to_string(py::len(object)) + " tensors, the layout " + std::to_string(tensors_->size()));
+  if (tensors_->size() != codec_.layout().tensors().size()) refuse("the codec's layout is a number: it takes an array, not a dict");
+  for (const Tensor& tensor : *tensors_)
+    if (!object.contains(py::str(tensor.name))) refuse("the update has no tensor '" + tensor.name + "'");
+  for (const py::handle& name : py::iter(object))
+    if (std::ranges::none_of(*tensors_, [&](const Tensor& tensor) { return py::str(tensor.name).equal(name); }))
+      refuse("the layout has no tensor " + std::string(py::repr(name)));
   std::vector<float> values;
   values.reserve(codec_.layout().elements());
+  std::size_t end = 0;   // of the values up to now
   for (const Tensor& tensor : *tensors_) {
     const py::str name(tensor.name);
     const std::string what = "tensor '" + tensor.name + "'";
-    if (!object.contains(name)) throw py::value_error("the update has no " + what);
     const py::object part = object[name];
-    if (!py::hasattr(part, "shape")) throw py::type_error(what + " must be an array, not " + type_name(part));
-    if (shape_of(part.attr("shape")) != tensor.shape) throw py::value_error(what + " is of another shape than in the layout");
+    if (!py::hasattr(part, "shape"))
+      throw py::type_error(what + " must be an array, not " + type_name(part) + ": pass numpy.asarray(x, dtype=numpy.float32), or a torch tensor");
+    if (const auto shape = shape_of(part.attr("shape")); shape != tensor.shape)
+      refuse(what + " has shape " + shape_text(shape) + ", in the layout " + shape_text(tensor.shape));
     if (tensor.dtype == "float32") {
       const FloatArray floats(part, what);
       values.insert(values.end(), floats.values().begin(), floats.values().end());
@@ -199,15 +264,17 @@ std::vector<float> TypedCodec::flatten(const py::object& object) const {
     } else {
       throw py::type_error(what + " is of " + dtype_name(part) + ", in the layout of " + tensor.dtype);
     }
+    end += codec_.layout().tensors()[static_cast<std::size_t>(&tensor - tensors_->data())].elements();
+    if (values.size() != end) refuse(what + " does not hold as many values as its shape says");
   }
   return values;
 }
 
-py::dict TypedCodec::unflatten(const py::array_t<float>& vector) const {
+py::dict TypedCodec::unflatten(const py::array_t<float, py::array::c_style | py::array::forcecast>& vector) const {
   const Layout& layout = codec_.layout();
-  if (tensors_->size() != layout.tensors().size()) throw py::value_error("the codec's layout is a number: it has no names");
+  if (tensors_->size() != layout.tensors().size()) refuse("the codec's layout is a number: it has no names");
   if (vector.ndim() != 1 || static_cast<std::size_t>(vector.size()) != layout.elements())
-    throw py::value_error("the vector has " + std::to_string(vector.size()) + " values, the layout " + std::to_string(layout.elements()));
+    refuse("the vector has " + std::to_string(vector.size()) + " values, the layout " + std::to_string(layout.elements()));
   py::dict all;
   for (std::size_t t = 0; t < tensors_->size(); ++t) {
     const Tensor& tensor = (*tensors_)[t];

@@ -13,7 +13,7 @@
 namespace fewbits::python {
 
 // A codec, and what Python's tensors hold. Integers, which no mean of floats may round, travel in 16-bit parts: each is a
-// float32 that `f32` keeps exactly, so that sums are still linear and a frame is one frame.
+// float32 that `f32` keeps exactly, so that sums are still linear and a frame is one frame. Most parts are 0, which `zstd` takes.
 class TypedCodec {
  public:
   struct Tensor {
@@ -39,7 +39,7 @@ class TypedCodec {
   // A dict of the tensors as one vector (float32, shape [layout's coordinates]), and back: views of floats, copies of
   // integers, rounded to nearest.
   std::vector<float> flatten(const py::object& tensors) const;
-  py::dict unflatten(const py::array_t<float>& vector) const;
+  py::dict unflatten(const py::array_t<float, py::array::c_style | py::array::forcecast>& vector) const;
 
  private:
   std::shared_ptr<const std::vector<Tensor>> tensors_;   // none where the layout is a number

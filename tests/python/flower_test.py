@@ -168,6 +168,27 @@ class Memory(unittest.TestCase):
                 self.assertEqual(float(moved.min()), 0)
 
 
+class Again(unittest.TestCase):
+    def test_a_second_training_begins_anew(self):
+        for make in (lambda plan: FewbitsFedAvg(plan, **OPTIONS), lambda plan: FewbitsStrategy(FedAvg(**OPTIONS), plan)):
+            clients = Clients(lambda arrays, node: {name: array + np.float32(1) for name, array in arrays.items()}, [FewbitsMod()])
+            strategy = make("topk:keep=0.1+f32")
+            for arrays in ({"w": model()["w"]}, {"w": model()["w"]}, {"v": model()["w"][:7]}):
+                start(strategy, clients, arrays=arrays)
+                self.assertEqual([(done.clients, done.refused) for done in strategy.rounds], [(3, 0), (3, 0)])
+            start(make("topk:keep=0.2+f32"), clients, arrays={"w": model()["w"]})
+            profiled = make("trellis:bits=1,scale=profile")
+            for arrays in ({"w": model()["w"]}, {"v": model()["w"][:7]}):
+                start(profiled, clients, arrays=arrays)
+
+    def test_infinite_buffers_that_stay(self):
+        arrays = {"w": model()["w"], "mask": np.array([0, -np.inf], np.float32)}
+        strategy = FewbitsFedAvg("mask=f32; *=trellis:bits=2", **OPTIONS)
+        result = start(strategy, Clients(lambda given, node: {**given, "w": given["w"] + 1}, [FewbitsMod()]), arrays=arrays)
+        np.testing.assert_array_equal(numpy(result.arrays)["mask"], arrays["mask"])
+        self.assertEqual(strategy.rounds[-1].clients, 3)
+
+
 class Refusals(unittest.TestCase):
     def strategies(self, plan="trellis:bits=2"):
         return FewbitsFedAvg(plan, **OPTIONS), FewbitsStrategy(FedAvg(**OPTIONS), plan)
@@ -245,9 +266,30 @@ class Refusals(unittest.TestCase):
 
     def test_plans(self):
         with self.assertRaisesRegex(fewbits.Error, "no stage is named 'quantise'"):
-            start(FewbitsFedAvg("quantise", **OPTIONS), Clients(TRAIN, [FewbitsMod()]))
+            FewbitsFedAvg("quantise")
         with self.assertRaisesRegex(ValueError, "structured family"):
-            start(FewbitsFedAvg("train=mask:keep=0.5 | f32", **OPTIONS), Clients(TRAIN, [FewbitsMod()]), arrays={"w": model()["w"]})
+            FewbitsFedAvg("train=mask:keep=0.5 | f32")
+        with self.assertRaisesRegex(TypeError, "first argument is a strategy, not str"):
+            FewbitsStrategy("trellis:bits=2", FedAdam())
+        FewbitsFedAvg("*w=trellis:bits=2")
+        with self.assertRaisesRegex(fewbits.Error, "no rule matches"):
+            start(FewbitsFedAvg("*w=trellis:bits=2", **OPTIONS), Clients(TRAIN, [FewbitsMod()]))
+
+    def test_metrics_of_one_client_that_are_others(self):
+        def tamper(reply, node):
+            if node == 13:
+                reply.content["metrics"] = MetricRecord({"loss": [1.0, 2.0], "num-examples": 5})
+            return reply
+
+        strategy = FewbitsFedAvg("f32", **OPTIONS)
+        with self.assertLogs("flwr", "WARNING") as log:
+            result = start(strategy, Clients(TRAIN, [FewbitsMod()], tamper=tamper), rounds=1)
+        self.assertRegex("\n".join(log.output), "node 13 is left out: its metrics are others")
+        self.assertEqual(result.train_metrics_clientapp[1]["loss"], 1.0)
+
+    def test_arrays_without_a_mean(self):
+        with self.assertRaisesRegex(TypeError, "'w' is of complex64"):
+            start(FewbitsFedAvg("f32", **OPTIONS), Clients(TRAIN, [FewbitsMod()]), arrays={"w": np.zeros(3, np.complex64)})
 
 
 class Privacy(unittest.TestCase):

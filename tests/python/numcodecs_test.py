@@ -70,6 +70,11 @@ class Numcodecs(unittest.TestCase):
             EXACT.encode(b"123")
         with self.assertRaises(fewbits.Error):
             Fewbits(plan="none")
+        for plan in ("permk:cohort=3+f32", "train=mask:keep=0.5 | f32"):
+            with self.assertRaisesRegex(ValueError, "a chunk stands alone"):
+                Fewbits(plan=plan)
+        with self.assertRaisesRegex(fewbits.Error, "there is room for 999"):
+            FINE.decode(FINE.encode(ARRAYS[0]), out=np.empty(999, "f4"))
         chunk = FINE.encode(ARRAYS[0])
         for bad in (b"", chunk[:11], chunk[:-1], b"x" + chunk[1:], chunk[:4] + b"\xff" * 8 + chunk[12:], EXACT.encode(ARRAYS[0]),
                     chunk[:4] + (2**31).to_bytes(8, "little") + chunk[12:]):

@@ -61,7 +61,7 @@ class Frames(unittest.TestCase):
             np.testing.assert_array_equal(decoded[name], tensor)
         with self.assertRaisesRegex(ValueError, "no tensor 'bias'"):
             codec.encode({"weight": tensors["weight"], "other": tensors["bias"]}, seed=1, round=0, client=0)
-        with self.assertRaisesRegex(ValueError, "'weight' is of another shape"):
+        with self.assertRaisesRegex(ValueError, r"'weight' has shape \(30, 20\), in the layout \(20, 30\)"):
             codec.encode({"weight": tensors["weight"].T, "bias": tensors["bias"]}, seed=1, round=0, client=0)
 
     def test_arrays_are_read_in_place(self):
@@ -126,12 +126,59 @@ class Frames(unittest.TestCase):
             fewbits.Codec("train=mask:keep=0.5 | f32", tensors)
 
     def test_means_of_integers_are_rounded(self):
-        for one, two in ((1000, 1003), (-7, 2**33), (-(2**20), 2**20 + 2)):
-            codec = fewbits.Codec("f32", {"steps": ((), "int64")})
+        for dtype, *values in (("int64", 1000, 1003), ("int64", -7, 2**33), ("int64", -(2**20), 2**20 + 2), ("int64", -1, 0, 0),
+                               ("int64", -1000, -1001, -1000), ("int32", -1, 0, 0), ("int8", -3, 2, 2), ("uint32", 2**32 - 1, 0), ("uint16", 1, 2, 2),
+                               ("uint8", 255, 0, 0), ("int16", -(2**15), 2**15 - 1)):
+            codec = fewbits.Codec("f32", {"steps": ((), dtype)})
             total = fewbits.Aggregator(codec, seed=1, round=0)
-            for client, steps in enumerate((one, two)):
-                total.add(codec.encode({"steps": np.array(steps)}, seed=1, round=0, client=client), client=client)
-            self.assertAlmostEqual(int(codec.unflatten(total.mean())["steps"]), (one + two) / 2, delta=0.5)
+            for client, steps in enumerate(values):
+                total.add(codec.encode({"steps": np.array(steps, dtype)}, seed=1, round=0, client=client), client=client)
+            mean = sum(values) / len(values)
+            self.assertAlmostEqual(int(codec.unflatten(total.mean())["steps"]), mean, delta=0.5 + 1e-6 * abs(mean), msg=(dtype, values))
+
+    def test_zeros_of_integers_cost_nothing(self):
+        tensors = {"index": np.zeros(10_000, np.int64)}
+        self.assertLess(len(fewbits.Codec("f32", tensors).encode(tensors, seed=1, round=0, client=0)), 100)
+
+    def test_layouts(self):
+        for dtype in ("int64", np.int64, np.dtype("int64"), np.zeros(3, np.int64).dtype):
+            self.assertEqual(fewbits.Codec("f32", {"n": ((3,), dtype)}).layout, {"n": ((3,), "int64")})
+        self.assertEqual(fewbits.Codec("f32", np.int64(5)), fewbits.Codec("f32", 5))
+        for layout, error, words in ((-1, fewbits.Error, "-1, expected 0 to"), ({"a": (-1, 3)}, fewbits.Error, "expected 0 to"), (2**70, fewbits.Error, "expected"),
+                                     ({"a": [1.0, 2.0]}, TypeError, "whole numbers, not of float"), ({1: (3,)}, TypeError, "name is text, not int"),
+                                     ({"a": ((3,), "flaot32")}, TypeError, "of flaot32: only floats"), ({"a": np.zeros(2, complex)}, TypeError, "complex128"),
+                                     ({"a": "x"}, TypeError, "whole numbers"), ("x", TypeError, "a layout is a number")):
+            with self.assertRaisesRegex(error, words):
+                fewbits.Codec("f32", layout)
+        for names in (("n b", "n_b"), ("", "w")):
+            with self.assertRaises(ValueError):
+                fewbits.Codec("f32", {names[0]: ((3,), "int64"), names[1]: 4})
+        tensors = {"train": np.arange(3), "w": values(4)}
+        fewbits.Codec("f32", tensors).encode(tensors, seed=1, round=0, client=0)
+
+    def test_errors_of_plans_name_places_in_what_was_written(self):
+        with self.assertRaises(fewbits.Error) as caught:
+            fewbits.Codec("trelis:bits=2", {"n": ((), "int64"), "w": 3})
+        self.assertEqual(caught.exception.offset, 0)
+
+    def test_vectors_of_any_stride(self):
+        tensors = {"n": np.array([1, -2, 3]), "w": values(5)}
+        codec = fewbits.Codec("f32", tensors)
+        vector = codec.flatten(tensors)
+        for same in (np.repeat(vector, 2)[::2], np.ascontiguousarray(vector[::-1])[::-1]):
+            back = codec.unflatten(same)
+            for name, tensor in tensors.items():
+                np.testing.assert_array_equal(back[name], tensor)
+        with self.assertRaises(fewbits.Error):
+            codec.unflatten(vector[1:])
+
+    def test_arrays_that_say_what_they_are_not(self):
+        class Wrong(np.ndarray):
+            dtype = property(lambda self: "int64")
+
+        codec = fewbits.Codec("f32", {"n": ((4,), "int64")})
+        with self.assertRaisesRegex(TypeError, "does not hold what its dtype says"):
+            codec.flatten({"n": np.zeros(4, np.uint8).view(Wrong)})
 
     def test_encode_copies_nothing(self):
         program = """if True:
@@ -238,6 +285,32 @@ class Several(unittest.TestCase):
             ticks += 1
         worker.join()
         self.assertGreater(ticks, 3)   # with the lock held it would be none
+
+
+    def test_careless_threads_do_no_harm(self):
+        codec = fewbits.Codec("trellis:bits=1", N)
+        encoder, total = fewbits.Encoder(codec), fewbits.Aggregator(codec, seed=1, round=0)
+        frames = [codec.encode(values(seed=i), seed=1, round=0, client=i) for i in range(40)]
+        got = [None] * 40
+
+        def work(k):
+            for i in range(k, 40, 4):
+                got[i] = encoder.encode(values(seed=i), seed=1, round=0, client=i)
+                total.add(frames[i], client=i)
+                total.mean()
+
+        threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(got, frames)
+        self.assertEqual(total.clients, 40)
+
+    def test_any_iterable(self):
+        codec = fewbits.Codec("f32", N)
+        frames = codec.encode_many((values(seed=i) for i in range(2)), seed=1, round=0, clients=np.arange(2))
+        self.assertEqual(fewbits.Aggregator(codec, seed=1, round=0).add_many(tuple(frames), clients=range(2)), [None, None])
 
 
 class Memories(unittest.TestCase):
@@ -369,6 +442,9 @@ class Objects(unittest.TestCase):
                 self.assertEqual(other, codec)
                 self.assertEqual(hash(other), hash(codec))
         self.assertNotEqual(fewbits.Codec("f32", 3), fewbits.Codec("f32", 4))
+        two, three = fewbits.Codec("trellis:bits=2", 3), fewbits.Codec("trellis:bits=3", 3)
+        self.assertNotEqual(two, three)
+        self.assertEqual(two.fingerprint, three.fingerprint)   # their frames are interchangeable
 
     def test_partial_sums_travel(self):
         codec = fewbits.Codec("hadamard+quantize:bits=2", N)

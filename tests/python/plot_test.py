@@ -129,6 +129,16 @@ class Plot(unittest.TestCase):
         with self.assertRaisesRegex(ValueError, "expected one of megabytes, rounds"):
             plot.accuracy(self.folder, "bytes")
 
+    def test_labels_of_any_text(self):
+        summary = {**ONE_SEED, "plans": [{**entry, "label": label} for entry, label in zip(ONE_SEED["plans"], ("_mine", r"costs $\frac{1$", "$x$"))]}
+        lines = [line(plan, i, float("nan") if i == 7 else 0.08 * i) for plan in ("f32", "x", "y") for i in range(1, 10)]
+        self.write(lines, summary)
+        figure = plot.accuracy(self.folder)
+        figure.savefig(self.folder / "a.png")
+        texts = [text.get_text() for text in figure.legends[0].get_texts()]
+        self.assertTrue(texts[0].strip().startswith("_mine"), texts)
+        self.assertTrue(texts[1].startswith(r"costs \$\frac{1\$"), texts)
+
     def test_measured_plans(self):
         x = np.random.default_rng(1).standard_normal(4096, dtype=np.float32)
         measured = [fewbits.measure(fewbits.Codec(plan, x.size), x, repeats=2)
