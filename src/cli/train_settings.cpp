@@ -84,7 +84,16 @@ void TrainSettings::add_to(CLI::App& command) {
   command.add_option("--lr", plan_defaults.learning_rate, "learning rate of the clients")->capture_default_str();
   command.add_option("--lr-decay", plan_defaults.learning_rate_decay, "its factor from round to round")->capture_default_str();
   command.add_option("--server-lr", plan_defaults.server_learning_rate, "learning rate of the server")->capture_default_str();
-  command.add_option("--server-momentum", plan_defaults.server_momentum, "momentum of the server, 0 to 1")->capture_default_str();
+  command.add_option("--server-momentum", plan_defaults.server_momentum, "momentum of the server, 0 to 1; of adam the mean's, 0.9")
+      ->capture_default_str();
+  command.add_option("--server", server, "the server's optimizer: sgd, or adam (FedAdam, Reddi et al. 2020; --server-lr 0.01 or so)")
+      ->capture_default_str();
+  command.add_option("--server-beta2", plan_defaults.server_beta2, "of adam: of the mean of squares, 0 to 1")->capture_default_str();
+  command.add_option("--server-tau", plan_defaults.server_tau, "of adam: added to their root")->capture_default_str();
+  command.add_option("--average", plan_defaults.average, "over 0: an average of the models is evaluated, in which a round weighs so much "
+                     "less than the next, as 0.9")->capture_default_str();
+  command.add_option("--prox", plan_defaults.prox, "FedProx (Li et al. 2018): clients stay near the round's model by this mu; 0: none")
+      ->capture_default_str();
   command.add_option("--plan", plans, "how updates are coded; once for each plan. 'PLAN @ lr=0.3,feedback=ef14,label=NAME' "
                      "gives a plan options of its own:" + forms(federated::plan_entry_options()))
       ->allow_extra_args(false)->capture_default_str();
@@ -127,6 +136,11 @@ json TrainSettings::to_json() const {
           {"lr-decay", plan_defaults.learning_rate_decay},
           {"server-lr", plan_defaults.server_learning_rate},
           {"server-momentum", plan_defaults.server_momentum},
+          {"server", server},
+          {"server-beta2", plan_defaults.server_beta2},
+          {"server-tau", plan_defaults.server_tau},
+          {"average", plan_defaults.average},
+          {"prox", plan_defaults.prox},
           {"plan", plans},
           {"target", target},
           {"seed", options.seed},
@@ -143,14 +157,19 @@ json TrainSettings::recorded() const {
   if (record.empty() || record_options.rounds.empty()) settings.erase("record-rounds");
   if (record.empty()) settings.erase("record");
   if (record.empty()) settings.erase("record-clients");
+  const nlohmann::json defaults = TrainSettings().to_json();
+  for (const char* key : {"server", "server-beta2", "server-tau", "average", "prox"})
+    if (settings[key] == defaults[key]) settings.erase(key);
   return settings;
 }
 
 std::vector<federated::PlanEntry> TrainSettings::plan_entries() const {
   std::vector<federated::PlanEntry> entries;
   std::set<std::string> seen;
+  federated::PlanOptions defaults = plan_defaults;
+  defaults.server = federated::server_optimizer(server);
   for (const std::string& text : plans) {
-    entries.push_back(federated::parse_plan_entry(text, plan_defaults));
+    entries.push_back(federated::parse_plan_entry(text, defaults));
     if (!seen.insert(entries.back().text).second) fail("plan '" + entries.back().text + "' is given twice");
   }
   return entries;

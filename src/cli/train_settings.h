@@ -23,6 +23,7 @@ struct TrainSettings {
   std::size_t clients = 100;
   federated::Options options;
   federated::PlanOptions plan_defaults;
+  std::string server = "sgd";
   std::string record;
   federated::RecordOptions record_options;
   std::vector<std::string> plans = {"f32", "hadamard+quantize:bits=1", "hadamard+mask:keep=0.0625+quantize:bits=2"};

@@ -11,7 +11,7 @@
 namespace fewbits::federated {
 namespace {
 
-constexpr std::string_view kMagic = "fewbits checkpoint 3\n";
+constexpr std::string_view kMagic = "fewbits checkpoint 4\n";
 
 template <typename T>
 void put(std::vector<std::byte>& bytes, const T* values, std::size_t count) {
@@ -44,6 +44,21 @@ std::vector<std::byte> take_state(std::span<const std::byte>& bytes) {
   return state;
 }
 
+void put_vector(std::vector<std::byte>& bytes, const std::vector<float>& values) {
+  const std::uint64_t size = values.size();
+  put(bytes, &size, 1);
+  put(bytes, values.data(), values.size());
+}
+
+std::vector<float> take_vector(std::span<const std::byte>& bytes) {
+  std::uint64_t size = 0;
+  take(bytes, &size, 1);
+  if (size > bytes.size()) damaged();
+  std::vector<float> values(size);
+  take(bytes, values.data(), values.size());
+  return values;
+}
+
 std::uint32_t crc(std::span<const std::byte> bytes) {
   return static_cast<std::uint32_t>(crc32_z(0, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
 }
@@ -52,22 +67,20 @@ std::uint32_t crc(std::span<const std::byte> bytes) {
 
 std::vector<std::byte> Checkpoint::to_bytes() const {
   std::vector<std::byte> bytes;
-  const std::array<std::uint64_t, 11> numbers = {
-      fingerprint,     seed,
-      round,           frames,
-      upload_bytes,    download_bytes,
-      stopped.size(),  parameters.size(),
-      velocity.size(), static_cast<std::uint64_t>(states.feedback),
-      states.clients.size()};
+  const std::array<std::uint64_t, 10> numbers = {fingerprint,    seed,
+                                                 round,          frames,
+                                                 upload_bytes,   download_bytes,
+                                                 stopped.size(), static_cast<std::uint64_t>(states.feedback),
+                                                 server.steps,   states.clients.size()};
+  std::size_t values = 0;
+  for (const auto* vector : {&parameters, &server.momentum, &server.second, &server.average}) values += vector->size() + 2;
   std::size_t state_bytes = states.server.size() + profile.size() + 16;
   for (const auto& [client, state] : states.clients) state_bytes += state.size() + 12;
-  bytes.reserve(kMagic.size() + sizeof numbers + stopped.size() + 4 * (parameters.size() + velocity.size()) + state_bytes +
-                4);
+  bytes.reserve(kMagic.size() + sizeof numbers + stopped.size() + 4 * values + state_bytes + 4);
   put(bytes, kMagic.data(), kMagic.size());
   put(bytes, numbers.data(), numbers.size());
   put(bytes, stopped.data(), stopped.size());
-  put(bytes, parameters.data(), parameters.size());
-  put(bytes, velocity.data(), velocity.size());
+  for (const auto* vector : {&parameters, &server.momentum, &server.second, &server.average}) put_vector(bytes, *vector);
   for (const auto& [client, state] : states.clients) {
     put(bytes, &client, 1);
     put_state(bytes, state);
@@ -87,9 +100,9 @@ Checkpoint Checkpoint::from_bytes(std::span<const std::byte> bytes) {
   bytes = bytes.subspan(kMagic.size(), bytes.size() - kMagic.size() - 4);
 
   Checkpoint saved;
-  std::array<std::uint64_t, 11> numbers{};
+  std::array<std::uint64_t, 10> numbers{};
   take(bytes, numbers.data(), numbers.size());
-  if (numbers[6] > bytes.size() || numbers[7] > bytes.size() || numbers[8] > bytes.size()) damaged();
+  if (numbers[6] > bytes.size()) damaged();
   saved.fingerprint = numbers[0];
   saved.seed = numbers[1];
   saved.round = numbers[2];
@@ -97,13 +110,12 @@ Checkpoint Checkpoint::from_bytes(std::span<const std::byte> bytes) {
   saved.upload_bytes = numbers[4];
   saved.download_bytes = numbers[5];
   saved.stopped.resize(numbers[6]);
-  saved.parameters.resize(numbers[7]);
-  saved.velocity.resize(numbers[8]);
   take(bytes, saved.stopped.data(), saved.stopped.size());
-  take(bytes, saved.parameters.data(), saved.parameters.size());
-  take(bytes, saved.velocity.data(), saved.velocity.size());
-  saved.states.feedback = static_cast<Feedback>(numbers[9]);
-  for (std::uint64_t i = 0; i < numbers[10]; ++i) {
+  for (auto* vector : {&saved.parameters, &saved.server.momentum, &saved.server.second, &saved.server.average})
+    *vector = take_vector(bytes);
+  saved.states.feedback = static_cast<Feedback>(numbers[7]);
+  saved.server.steps = numbers[8];
+  for (std::uint64_t i = 0; i < numbers[9]; ++i) {
     std::uint32_t client = 0;
     take(bytes, &client, 1);
     if (!saved.states.clients.emplace(client, take_state(bytes)).second) damaged();

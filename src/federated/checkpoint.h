@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "federated/client_states.h"
+#include "federated/server_step.h"
 
 namespace fewbits::federated {
 
@@ -20,7 +21,7 @@ struct Checkpoint {
   std::uint64_t download_bytes = 0;
   std::string stopped;
   std::vector<float> parameters;
-  std::vector<float> velocity;
+  ServerStep::State server;
   ClientStates::Saved states;
   std::vector<std::byte> profile;   // what the server has learned; empty for most plans
 

@@ -58,6 +58,7 @@ double Worker::descend(const Assignment& assignment, std::uint32_t client) {
   order_ = task_->clients[client];
   RandomReader random = batch_randomness(*options_, assignment.round, client);
   const auto rate = static_cast<float>(assignment.learning_rate);
+  const auto prox = static_cast<float>(assignment.prox);
   double loss = 0;
   for (std::size_t epoch = 0; epoch < options_->epochs; ++epoch) {
     datasets::shuffle(random, order_);
@@ -65,6 +66,8 @@ double Worker::descend(const Assignment& assignment, std::uint32_t client) {
       const std::size_t rows = std::min(options_->batch, order_.size() - begin);
       const Examples batch = gather(std::span(order_).subspan(begin, rows));
       loss += model_->loss_and_gradient(local_, batch, gradient_) * static_cast<double>(rows);
+      if (prox > 0)
+        for (std::size_t i = 0; i < local_.size(); ++i) gradient_[i] += prox * (local_[i] - assignment.model[i]);
       if (assignment.family == nullptr) {
         for (std::size_t i = 0; i < local_.size(); ++i) local_[i] -= rate * gradient_[i];
         continue;

@@ -20,6 +20,7 @@ struct Assignment {
   const Codec* codec = nullptr;       // of this round
   std::uint32_t cohort_size = 1;
   double learning_rate = 0;
+  double prox = 0;
   std::span<const float> model;
   const Structure* family = nullptr;  // train inside it; null: all parameters
   ClientStates* states = nullptr;     // encode by what clients remember; null: they remember nothing

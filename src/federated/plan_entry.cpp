@@ -12,6 +12,7 @@ namespace {
 constexpr double kMost = 1e6;
 constexpr double kLeast = 1e-12;
 constexpr double kDgcMomentum = 0.9;   // Lin et al. 2018
+constexpr double kAdamMomentum = 0.9;  // Reddi et al. 2020
 
 constexpr std::pair<const char*, Feedback> kFeedbacks[] = {
     {"none", Feedback::kNone}, {"ef14", Feedback::kEf14},   {"ef21", Feedback::kEf21},
@@ -64,6 +65,12 @@ void read_feedback(const datasets::Spec& own, PlanOptions& options) {
 
 }  // namespace
 
+ServerOptimizer server_optimizer(const std::string& name) {
+  if (name == "sgd") return ServerOptimizer::kSgd;
+  if (name != "adam") wrong("server", name, "sgd or adam");
+  return ServerOptimizer::kAdam;
+}
+
 std::vector<PlanOptionInfo> plan_entry_options() {
   return {
       {"label", "label=NAME", "what tables and pictures call it"},
@@ -71,6 +78,11 @@ std::vector<PlanOptionInfo> plan_entry_options() {
       {"lr-decay", "lr-decay=F", "as --lr-decay"},
       {"server-lr", "server-lr=R", "as --server-lr"},
       {"server-momentum", "server-momentum=M", "as --server-momentum"},
+      {"server", "server=sgd|adam", "as --server"},
+      {"server-beta2", "server-beta2=B", "as --server-beta2"},
+      {"server-tau", "server-tau=T", "as --server-tau"},
+      {"average", "average=A", "as --average"},
+      {"prox", "prox=M", "as --prox"},
       {"step", "step=profile|private", "with scale=profile: the steps are the profile's, the same for all clients, or each client's own"},
       {"feedback", "feedback=none|ef14|ef21|dgc|diana|reference",
        "what clients remember between frames: the error of biased codecs, or, with diana and reference, shifts of unbiased ones"},
@@ -88,9 +100,7 @@ PlanEntry parse_plan_entry(std::string_view text, const PlanOptions& defaults) {
   const std::size_t at = entry.text.find('@');
   entry.options.plan = trimmed(std::string_view(entry.text).substr(0, at));
   if (entry.options.plan.empty()) throw Error(Errc::kBadArgument, "plan '" + entry.text + "' is empty");
-  if (at == std::string::npos) return entry;
-
-  const datasets::Spec own("options of a plan,", "@:" + trimmed(std::string_view(entry.text).substr(at + 1)));
+  const datasets::Spec own("options of a plan,", at == std::string::npos ? "@" : "@:" + trimmed(std::string_view(entry.text).substr(at + 1)));
   std::vector<std::string> known;
   for (const PlanOptionInfo& option : plan_entry_options()) known.push_back(option.name);
   own.allow_only(known);
@@ -100,7 +110,16 @@ PlanEntry parse_plan_entry(std::string_view text, const PlanOptions& defaults) {
                                    std::pair{"server-lr", &entry.options.server_learning_rate}}) {
     if (own.has(key)) *value = own.number(key, kLeast, kMost);
   }
-  if (own.has("server-momentum")) entry.options.server_momentum = own.number("server-momentum", 0, 1);
+  for (const auto& [key, value] : {std::pair{"server-momentum", &entry.options.server_momentum},
+                                   std::pair{"server-beta2", &entry.options.server_beta2},
+                                   std::pair{"average", &entry.options.average}}) {
+    if (own.has(key)) *value = own.number(key, 0, 1);
+  }
+  if (own.has("server-tau")) entry.options.server_tau = own.number("server-tau", kLeast, kMost);
+  if (own.has("prox")) entry.options.prox = own.number("prox", 0, kMost);
+  if (own.has("server")) entry.options.server = server_optimizer(own.value("server"));
+  if (entry.options.server == ServerOptimizer::kAdam && entry.options.server_momentum == 0 && !own.has("server-momentum"))
+    entry.options.server_momentum = kAdamMomentum;
   if (own.has("step")) {
     const std::string step = own.value("step");
     if (step != "private" && step != "profile")

@@ -16,8 +16,11 @@ struct PlanEntry {
 };
 
 // Options that are not named keep their value in `defaults`. Throws kBadArgument for a name or value that is none.
-// The plan itself is not looked at.
+// The plan itself is not looked at. With the optimizer adam a momentum of 0 that the text does not ask for becomes 0.9.
 PlanEntry parse_plan_entry(std::string_view text, const PlanOptions& defaults);
+
+// "sgd" or "adam". Throws kBadArgument for another name.
+ServerOptimizer server_optimizer(const std::string& name);
 
 struct PlanOptionInfo {
   std::string name;

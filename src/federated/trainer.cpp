@@ -13,6 +13,7 @@
 #include "federated/client_states.h"
 #include "federated/round_codec.h"
 #include "federated/sampling.h"
+#include "federated/server_step.h"
 #include "federated/stopwatch.h"
 #include "fewbits/aggregator.h"
 #include "fewbits/error.h"
@@ -65,7 +66,11 @@ void check(const Options& options, const PlanOptions& plan, std::size_t clients)
   }
   require(positive(plan.learning_rate) && positive(plan.learning_rate_decay) && positive(plan.server_learning_rate),
           "lr, lr-decay and server-lr must be positive");
-  require(plan.server_momentum >= 0 && plan.server_momentum < 1, "server-momentum must be at least 0 and less than 1");
+  for (const auto& [name, value] : {std::pair{"server-momentum", plan.server_momentum}, {"server-beta2", plan.server_beta2},
+                                    {"average", plan.average}})
+    require(value >= 0 && value < 1, std::string(name) + " must be at least 0 and less than 1");
+  require(positive(plan.server_tau), "server-tau must be positive");
+  require(std::isfinite(plan.prox) && plan.prox >= 0, "prox must be at least 0");
 }
 
 std::vector<double> weights_of(const Task& task) {
@@ -98,7 +103,7 @@ struct Trainer::State {
         arena(options.threads == 0 ? tbb::task_arena::automatic : static_cast<int>(options.threads)),
         workers([this] { return Worker(task, options, codec.plan()); }),
         parameters(model->layout().elements()),
-        velocity(plan.server_momentum > 0 ? parameters.size() : 0) {
+        server(plan, parameters.size()) {
     // Without it an arena has no more threads than the machine has cores.
     if (options.threads > 0) {
       parallelism.emplace(tbb::global_control::max_allowed_parallelism, options.threads);
@@ -132,7 +137,6 @@ struct Trainer::State {
   }
 
   std::optional<std::vector<float>> average(RoundResult& result);
-  bool apply(const std::vector<float>& mean);
   double evaluate();
 
   const Task& task;
@@ -154,7 +158,7 @@ struct Trainer::State {
   std::uint64_t upload_bytes = 0;
   std::uint64_t download_bytes = 0;
   std::vector<float> parameters;
-  std::vector<float> velocity;
+  ServerStep server;
 };
 
 // The weighted mean of the cohort's updates, and what it cost. None when training has diverged; empty when nobody sent.
@@ -169,6 +173,7 @@ std::optional<std::vector<float>> Trainer::State::average(RoundResult& result) {
       .codec = &codec.now(),
       .cohort_size = static_cast<std::uint32_t>(std::max<std::size_t>(cohort.size(), 1)),
       .learning_rate = plan.learning_rate * std::pow(plan.learning_rate_decay, result.round - 1),
+      .prox = plan.prox,
       .model = parameters,
       .family = family ? &*family : nullptr,
       .states = states.active() ? &states : nullptr,
@@ -226,25 +231,6 @@ std::optional<std::vector<float>> Trainer::State::average(RoundResult& result) {
   return mean;
 }
 
-// False, and nothing is changed, when the new model is not finite.
-bool Trainer::State::apply(const std::vector<float>& mean) {
-  const auto rate = static_cast<float>(plan.server_learning_rate);
-  const auto momentum = static_cast<float>(plan.server_momentum);
-  std::vector<float> moved = parameters;
-  std::vector<float> speed = velocity;
-  bool finite = true;
-  for (std::size_t i = 0; i < moved.size(); ++i) {
-    float step = mean[i];
-    if (!speed.empty()) step = speed[i] = momentum * speed[i] + step;
-    moved[i] += rate * step;
-    finite = finite && std::isfinite(moved[i]) && std::isfinite(step);
-  }
-  if (!finite) return false;
-  parameters = std::move(moved);
-  velocity = std::move(speed);
-  return true;
-}
-
 double Trainer::State::evaluate() {
   const std::size_t rows = task.test.y.size();
   const std::size_t features = task.test.x.size() / rows;
@@ -254,7 +240,7 @@ double Trainer::State::evaluate() {
       const std::size_t begin = part * kRowsPerEvaluation;
       const std::size_t count = std::min(kRowsPerEvaluation, rows - begin);
       const Examples examples{task.test.x.subspan(begin * features, count * features), task.test.y.subspan(begin, count)};
-      correct += workers.local().model().correct(parameters, examples);
+      correct += workers.local().model().correct(server.released(parameters), examples);
     });
   });
   return static_cast<double>(correct) / static_cast<double>(rows);
@@ -274,7 +260,7 @@ std::optional<RoundResult> Trainer::step() {
   result.round = s.round + 1;
   const std::optional<std::vector<float>> mean = s.average(result);
   if (!mean) return std::nullopt;
-  if (!mean->empty() && !s.apply(*mean)) {
+  if (!mean->empty() && !s.server.apply(*mean, s.parameters)) {
     s.stop("the model is no longer finite");
     return std::nullopt;
   }
@@ -297,12 +283,13 @@ bool Trainer::done() const noexcept { return state_->round == state_->options.ro
 const std::string& Trainer::stopped() const noexcept { return state_->stopped; }
 const Codec& Trainer::codec() const noexcept { return state_->codec.plan(); }
 std::span<const float> Trainer::parameters() const noexcept { return state_->parameters; }
+std::span<const float> Trainer::released() const noexcept { return state_->server.released(state_->parameters); }
 
 std::vector<std::byte> Trainer::save() const {
   const State& s = *state_;
   return Checkpoint{.fingerprint = s.codec.plan().fingerprint(), .seed = s.options.seed, .round = s.round, .frames = s.frames,
                     .upload_bytes = s.upload_bytes, .download_bytes = s.download_bytes, .stopped = s.stopped,
-                    .parameters = s.parameters, .velocity = s.velocity, .states = s.states.save(),
+                    .parameters = s.parameters, .server = s.server.state(), .states = s.states.save(),
                     .profile = s.codec.save()}
       .to_bytes();
 }
@@ -311,9 +298,9 @@ void Trainer::restore(std::span<const std::byte> bytes) {
   State& s = *state_;
   Checkpoint saved = Checkpoint::from_bytes(bytes);
   require(saved.fingerprint == s.codec.plan().fingerprint() && saved.seed == s.options.seed &&
-              saved.parameters.size() == s.parameters.size() && saved.velocity.size() == s.velocity.size() &&
+              saved.parameters.size() == s.parameters.size() && s.server.takes(saved.server) &&
               saved.round <= s.options.rounds,
-          "checkpoint is of another plan, model, seed, momentum or number of rounds");
+          "checkpoint is of another plan, model, seed, server's optimizer or number of rounds");
   s.states.restore(saved.states);
   s.codec.restore(saved.profile);
   s.round = static_cast<std::uint32_t>(saved.round);
@@ -322,7 +309,7 @@ void Trainer::restore(std::span<const std::byte> bytes) {
   s.download_bytes = saved.download_bytes;
   s.stopped = std::move(saved.stopped);
   s.parameters = std::move(saved.parameters);
-  s.velocity = std::move(saved.velocity);
+  s.server.restore(std::move(saved.server));
 }
 
 void run(Trainer& trainer, const std::function<bool(const RoundResult&)>& on_round) {

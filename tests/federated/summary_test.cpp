@@ -74,6 +74,18 @@ TEST(PlanEntry, OwnOptionsReplaceTheDefaults) {
   EXPECT_EQ(own.options.server_learning_rate, 2);
   EXPECT_EQ(own.options.server_momentum, 0);
 
+  const PlanEntry adam = parse_plan_entry("f32 @ server=adam,server-beta2=0.95,server-tau=0.1,average=0.9,prox=0.01", PlanOptions());
+  EXPECT_EQ(adam.options.server, ServerOptimizer::kAdam);
+  EXPECT_EQ(adam.options.server_momentum, 0.9);   // its own default
+  EXPECT_EQ(parse_plan_entry("f32 @ server=adam,server-momentum=0", defaults).options.server_momentum, 0);
+  EXPECT_EQ(parse_plan_entry("f32 @ server=adam", defaults).options.server_momentum, 0.5);
+  EXPECT_EQ(adam.options.server_beta2, 0.95);
+  EXPECT_EQ(adam.options.server_tau, 0.1);
+  EXPECT_EQ(adam.options.average, 0.9);
+  EXPECT_EQ(adam.options.prox, 0.01);
+  EXPECT_THROW(parse_plan_entry("f32 @ server=lamb", defaults), Error);
+  EXPECT_THROW(parse_plan_entry("f32 @ average=2", defaults), Error);
+
   EXPECT_THROW(parse_plan_entry("f32 @ rate=1", defaults), Error);
   EXPECT_THROW(parse_plan_entry("f32 @ lr=fast", defaults), Error);
   EXPECT_THROW(parse_plan_entry("f32 @", defaults), Error);

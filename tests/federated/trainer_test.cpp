@@ -76,22 +76,25 @@ TEST_P(EveryPlan, ResultsDoNotDependOnTheNumberOfThreads) {
 
 TEST_P(EveryPlan, ARestoredTrainerGoesOnAsTheUnbrokenOne) {
   const SyntheticTask synthetic;
-  const PlanOptions plan{.plan = GetParam(), .learning_rate_decay = 0.9, .server_momentum = 0.5};
-  Trainer unbroken(synthetic.task, options(), plan);
-  const std::vector<RoundResult> expected = run_all(unbroken);
+  for (const ServerOptimizer server : {ServerOptimizer::kSgd, ServerOptimizer::kAdam}) {
+    const PlanOptions plan{.plan = GetParam(), .learning_rate_decay = 0.9, .server_momentum = 0.5, .server = server, .average = 0.7, .prox = 0.1};
+    Trainer unbroken(synthetic.task, options(), plan);
+    const std::vector<RoundResult> expected = run_all(unbroken);
 
-  Trainer first(synthetic.task, options(), plan);
-  std::vector<RoundResult> rounds;
-  run(first, [&](const RoundResult& round) {
-    rounds.push_back(round);
-    return rounds.size() < 3;
-  });
-  EXPECT_EQ(first.round(), 3u);
-  Trainer second(synthetic.task, options(), plan);
-  second.restore(first.save());
-  for (const RoundResult& round : run_all(second)) rounds.push_back(round);
-  expect_same(rounds, expected);
-  EXPECT_TRUE(same_bits(second.parameters(), unbroken.parameters()));
+    Trainer first(synthetic.task, options(), plan);
+    std::vector<RoundResult> rounds;
+    run(first, [&](const RoundResult& round) {
+      rounds.push_back(round);
+      return rounds.size() < 3;
+    });
+    EXPECT_EQ(first.round(), 3u);
+    Trainer second(synthetic.task, options(), plan);
+    second.restore(first.save());
+    for (const RoundResult& round : run_all(second)) rounds.push_back(round);
+    expect_same(rounds, expected);
+    EXPECT_TRUE(same_bits(second.parameters(), unbroken.parameters()));
+    EXPECT_TRUE(same_bits(second.released(), unbroken.released()));
+  }
 }
 
 TEST_P(EveryPlan, BytesAreThoseOfFrames) {
@@ -170,6 +173,77 @@ TEST(Trainer, MomentumAddsUpMeans) {
   for (std::size_t i = 0; i < start.size(); ++i) {
     const double velocity = static_cast<double>(middle[i]) - start[i];
     ASSERT_NEAR(heavy.parameters()[i], plain.parameters()[i] + 0.9 * velocity, 2e-6) << i;
+  }
+}
+
+std::vector<float> copy(std::span<const float> values) { return {values.begin(), values.end()}; }
+
+// Reddi et al. 2020, algorithm 2, from the means that plain averaging shows.
+TEST(Trainer, AdamStepsByItsMoments) {
+  const SyntheticTask synthetic;
+  Options one = options();
+  one.rounds = 1;
+  Trainer plain(synthetic.task, one, {});
+  const std::vector<float> start = copy(plain.parameters());
+  plain.step();
+  const PlanOptions adam{.server_learning_rate = 0.05, .server_momentum = 0.9, .server = ServerOptimizer::kAdam, .server_beta2 = 0.8, .server_tau = 0.01};
+  Trainer trainer(synthetic.task, one, adam);
+  trainer.step();
+  double moved = 0;
+  for (std::size_t i = 0; i < start.size(); ++i) {
+    const double mean = static_cast<double>(plain.parameters()[i]) - start[i];
+    const double expected = 0.05 * (0.1 * mean) / (std::sqrt(0.2 * mean * mean) + 0.01);
+    ASSERT_NEAR(trainer.parameters()[i], start[i] + expected, 2e-6) << i;
+    moved = std::max(moved, std::abs(expected));
+  }
+  EXPECT_GT(moved, 1e-3);
+}
+
+// Of the models after rounds 1 to 3, each of which weighs half of the next.
+TEST(Trainer, TheAverageOfModelsIsWhatIsEvaluated) {
+  const SyntheticTask synthetic;
+  Options three = options();
+  three.rounds = 3;
+  Trainer plain(synthetic.task, three, {});
+  Trainer averaged(synthetic.task, three, {.average = 0.5});
+  EXPECT_TRUE(same_bits(averaged.released(), averaged.parameters()));   // before the first round
+  std::vector<std::vector<float>> models;
+  std::optional<RoundResult> last;
+  for (int round = 0; round < 3; ++round) {
+    plain.step();
+    last = averaged.step();
+    models.push_back(copy(plain.parameters()));
+    EXPECT_TRUE(same_bits(plain.parameters(), averaged.parameters()));   // training does not know of it
+  }
+  const std::span<const float> released = averaged.released();
+  for (std::size_t i = 0; i < released.size(); ++i)
+    ASSERT_NEAR(released[i], (models[0][i] + 2.0 * models[1][i] + 4.0 * models[2][i]) / 7, 2e-6) << i;
+  EXPECT_TRUE(same_bits(plain.released(), plain.parameters()));
+  const std::unique_ptr<Model> model = synthetic.task.model();
+  const auto correct = static_cast<double>(model->correct(released, synthetic.task.test));
+  EXPECT_EQ(*last->accuracy, correct / static_cast<double>(synthetic.task.test.y.size()));
+}
+
+// Two full-batch steps: the term is zero in the first, and μ times the first step in the second.
+TEST(Trainer, FedProxPullsClientsToTheRoundsModel) {
+  const SyntheticTask synthetic;
+  Options all = options();
+  all.rounds = 1;
+  all.batch = 1000;
+  const auto after = [&](std::size_t epochs, const char* plan, double prox) {
+    all.epochs = epochs;
+    Trainer trainer(synthetic.task, all, {.plan = plan, .learning_rate = 0.2, .prox = prox});
+    trainer.step();
+    return copy(trainer.parameters());
+  };
+  for (const char* plan : {"f32", "train=mask:keep=0.5 | f32"}) {
+    const auto one = after(1, plan, 0), two = after(2, plan, 0), near = after(2, plan, 0.7);
+    EXPECT_TRUE(same_bits(after(1, plan, 0.7), one));
+    const std::unique_ptr<Model> model = synthetic.task.model();
+    std::vector<float> start(one.size());
+    model->initialize(all.seed, start);
+    for (std::size_t i = 0; i < start.size(); ++i)
+      ASSERT_NEAR(near[i], two[i] - 0.2 * 0.7 * (static_cast<double>(one[i]) - start[i]), 2e-6) << plan << i;
   }
 }
 
@@ -319,6 +393,10 @@ TEST(Trainer, OptionsOutOfRangeAreRefused) {
   refused([](Options& o, PlanOptions&) { o.client_probability = std::nan(""); });
   refused([](Options&, PlanOptions& p) { p.learning_rate = 0; });
   refused([](Options&, PlanOptions& p) { p.server_momentum = 1; });
+  refused([](Options&, PlanOptions& p) { p.average = 1; });
+  refused([](Options&, PlanOptions& p) { p.server_beta2 = -0.1; });
+  refused([](Options&, PlanOptions& p) { p.server_tau = 0; });
+  refused([](Options&, PlanOptions& p) { p.prox = NAN; });
   refused([](Options&, PlanOptions& p) { p.plan = "no-such-stage"; });
 }
 

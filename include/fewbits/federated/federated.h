@@ -49,12 +49,25 @@ enum class Feedback : std::uint8_t {
   kReference,  // all know the last mean
 };
 
+// How the server moves the model along the mean of the updates.
+enum class ServerOptimizer : std::uint8_t {
+  kSgd,    // velocity = momentum · velocity + mean; model += rate · velocity
+  kAdam,   // FedAdam (Reddi et al. 2020, arXiv 2003.00295, algorithm 2), whose β1 is the momentum
+};
+
 struct PlanOptions {
   std::string plan = "f32";
   double learning_rate = 0.1;
   double learning_rate_decay = 1;            // factor of the clients' rate from round to round
   double server_learning_rate = 1;
-  double server_momentum = 0;                // velocity = momentum · velocity + mean; model += rate · velocity
+  double server_momentum = 0;
+  ServerOptimizer server = ServerOptimizer::kSgd;
+  double server_beta2 = 0.99;                // of kAdam: of the mean of squares
+  double server_tau = 1e-3;                  // of kAdam: added to their root
+  double average = 0;                        // over 0: what is evaluated and released is an average of the models, in which a
+                                             // round weighs this much less than the next one
+  double prox = 0;                           // μ of FedProx (Li et al. 2018, arXiv 1812.06127): clients minimize their
+                                             // loss + μ/2 · ‖w − the round's model‖²
   Feedback feedback = Feedback::kNone;
   FeedbackOptions error_feedback = {};       // of kEf14, kEf21 and kDgc, which decides its method
   ShiftOptions shift = {};                   // of kDiana
@@ -107,6 +120,9 @@ class FEWBITS_API Trainer {
 
   const Codec& codec() const noexcept;
   std::span<const float> parameters() const noexcept;
+
+  // What is evaluated, and to be given away: the average of the models where the plan has one, else parameters().
+  std::span<const float> released() const noexcept;
 
   // Everything that the next rounds depend on. A trainer made of the same arguments and restored goes on as the first
   // would have, bit for bit. `restore` throws Error for bytes of another plan or model, or damaged ones.
