@@ -482,6 +482,33 @@ FAMILIES = ("mask:keep=0.25", "lowrank:rank=2")
 
 
 class Families(unittest.TestCase):
+    def test_what_is_refused_changes_nothing(self):
+        model = net()
+        before = flat(model)
+        family = fewbits.torch.structured(model, "mask:keep=0.25", seed=1, round=2**28 - 2)
+        with torch.no_grad():
+            family.free.fill_(0.5)
+        with self.assertRaisesRegex(ValueError, "structured already"):
+            fewbits.torch.structured(model, "mask:keep=0.25", seed=1)
+        with self.assertRaises(fewbits.Error):
+            family.next_round(round=2**28)
+        with self.assertRaisesRegex(ValueError, "shape"):
+            family.next_round(torch.tensor(1.0))
+        self.assertEqual((family.round, float(family.free.detach().mean())), (2**28 - 2, 0.5))
+        family.next_round()
+        with torch.no_grad():
+            family.free.fill_(0.5)
+        after = flat(family.remove())   # in the last round there is
+        self.assertGreater(np.abs(after - before).max(), 0.4)
+
+    def test_gradients_of_complex_parameters_are_refused(self):
+        state = fewbits.torch.DDPState("f32")
+        with self.assertRaisesRegex(ValueError, "complex parameters"):
+            state._group_of([torch.nn.Parameter(torch.zeros(3, dtype=torch.complex64))])
+        for feedback, error in (({"method": "ef21"}, ValueError), ({"nonsense": 1}, TypeError)):
+            with self.assertRaises(error):
+                fewbits.torch.ddp_hook("topk:keep=0.1+f32", feedback=feedback)
+
     def test_gradients_are_the_dense_ones_pulled_back(self):
         for plan in FAMILIES:
             dense, model = net(), net()
