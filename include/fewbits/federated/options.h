@@ -1,0 +1,61 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "fewbits/error_feedback.h"
+#include "fewbits/shift.h"
+
+// What a federated training is told beside its task.
+namespace fewbits::federated {
+
+// Shared by all plans that are compared: they have the same initial model, clients in each round, and batches.
+struct Options {
+  std::uint64_t seed = 1;
+  std::uint32_t rounds = 200;
+  std::size_t clients_per_round = 10;        // drawn without replacement
+  std::optional<double> client_probability;  // instead: each client takes part with this chance
+  std::size_t epochs = 1;
+  std::size_t batch = 32;
+  std::uint32_t eval_every = 1;              // the last round is always evaluated
+  std::size_t threads = 0;                   // 0: all cores. No result depends on it
+};
+
+// What clients remember between their frames (docs/codecs.md, error feedback and shifts).
+enum class Feedback : std::uint8_t {
+  kNone,
+  kEf14,
+  kEf21,
+  kDgc,        // EF14 with momentum
+  kDiana,
+  kReference,  // all know the last mean
+};
+
+// How the server moves the model along the mean of the updates.
+enum class ServerOptimizer : std::uint8_t {
+  kSgd,    // velocity = momentum · velocity + mean; model += rate · velocity
+  kAdam,   // FedAdam (Reddi et al. 2020, arXiv 2003.00295, algorithm 2), whose β1 is the momentum
+};
+
+struct PlanOptions {
+  std::string plan = "f32";
+  double learning_rate = 0.1;
+  double learning_rate_decay = 1;            // factor of the clients' rate from round to round
+  double server_learning_rate = 1;
+  double server_momentum = 0;
+  ServerOptimizer server = ServerOptimizer::kSgd;
+  double server_beta2 = 0.99;                // of kAdam: of the mean of squares
+  double server_tau = 1e-3;                  // of kAdam: added to their root
+  double average = 0;                        // over 0: what is evaluated and released is an average of the models, in which a
+                                             // round weighs this much less than the next one
+  double prox = 0;                           // μ of FedProx (Li et al. 2018, arXiv 1812.06127): clients minimize their
+                                             // loss + μ/2 · ‖w − the round's model‖²
+  Feedback feedback = Feedback::kNone;
+  FeedbackOptions error_feedback = {};       // of kEf14, kEf21 and kDgc, which decides its method
+  ShiftOptions shift = {};                   // of kDiana
+  bool private_step = false;                 // with scale=profile: clients choose steps of their own, not the profile's
+};
+
+}  // namespace fewbits::federated
