@@ -27,6 +27,10 @@ from fewbits._errors import Error, ErrorCode
 __all__ = ["Aggregator", "Codec", "Encoder", "Error", "ErrorCode", "ErrorFeedback", "Integers", "Profile", "ProfileLearner", "Structure",
            "__version__", "describe", "inspect", "measure", "presets", "stages"]
 
+for _class in (Aggregator, Codec, Encoder, Error, ErrorCode, ErrorFeedback, Integers, Profile, ProfileLearner, Structure):
+    _class.__module__ = "fewbits"   # where they are public: in help, errors and pickles
+del _class
+
 
 def describe(plan: str, layout: "_core._Layout") -> dict[str, typing.Any]:
     """What a plan promises for a layout before anything is coded: as Codec(plan, layout).describe()."""
