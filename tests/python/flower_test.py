@@ -124,6 +124,14 @@ class Models(unittest.TestCase):
             np.testing.assert_array_equal(np.asarray(arrays["bytes"], int), [255, 8])
             np.testing.assert_array_equal(arrays["flags"], [False, True])
 
+    def test_means_of_integers_are_rounded(self):
+        def train(arrays, node):
+            return {"steps": arrays["steps"] + (node != 11)}   # the mean is (70 + 70) / (50 + 70 + 70) more
+
+        for strategy in (FewbitsFedAvg("f32", **OPTIONS), FewbitsStrategy(FedAvg(**OPTIONS), "f32")):
+            arrays = numpy(start(strategy, Clients(train, [FewbitsMod()]), rounds=1, arrays={"steps": np.array(7)}).arrays)
+            self.assertEqual(int(arrays["steps"]), 8)
+
     def test_few_bits_come_near(self):
         plain = numpy(start(FedAvg(**OPTIONS), Clients(TRAIN)).arrays)
         for strategy in (FewbitsFedAvg("trellis:bits=4", **OPTIONS), FewbitsStrategy(FedAvg(**OPTIONS), "trellis:bits=4")):
@@ -227,6 +235,26 @@ class Refusals(unittest.TestCase):
             text = "\n".join(log.output)
             self.assertRegex(text, "round 1: node 13 .*WRONG_CLIENT")
             self.assertRegex(text, "round 2: node 11 .*WRONG_ROUND")
+
+    def test_a_node_that_was_not_asked(self):
+        def tamper(reply, node):
+            if node == 11:
+                reply.metadata.__dict__["_src_node_id"] = 99   # with the frame of a client 99, were it taken
+            return reply
+
+        class Impostor(Clients):
+            def app(self, node):
+                app = super().app(node)
+
+                def other(message, context):
+                    return app(message, Context(run_id=0, node_id=99, node_config={}, state=RecordDict(), run_config={}))
+
+                return other if node == 11 else app
+
+        for strategy in self.strategies():
+            with self.assertLogs("flwr", "WARNING") as log:
+                start(strategy, Impostor(TRAIN, [FewbitsMod()], tamper=tamper), rounds=1)
+            self.assertIn("node 99 is left out: it was not asked in this round", "\n".join(log.output))
 
     def test_weights(self):
         def tamper(reply, node):
