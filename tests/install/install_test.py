@@ -32,7 +32,7 @@ def run(*command, expect=0):
 
 
 def shared_build(cmake, folder, compiler):
-    run(cmake, "-S", SOURCE, "-B", folder, f"-DCMAKE_CXX_COMPILER={compiler}", "-DCMAKE_BUILD_TYPE=Release",
+    run(cmake, "-S", SOURCE, "-B", folder, f"-DCMAKE_CXX_COMPILER={compiler}", "-DCMAKE_BUILD_TYPE=Debug",   # sooner built
         "-DBUILD_SHARED_LIBS=ON", "-DFEWBITS_BUILD_PROGRAM=OFF", "-DFEWBITS_BUILD_TESTS=OFF", "-DFEWBITS_WERROR=ON")
     run(cmake, "--build", folder, "--parallel", os.cpu_count())
 
