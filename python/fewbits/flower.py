@@ -210,7 +210,8 @@ class _Rounds:
         self.codec: fewbits.Codec | None = None
         self.learner: fewbits.ProfileLearner | None = None
         self.profile: fewbits.Profile | None = None
-        self.places: dict[int, int] = {}
+        self.cohort = 1                        # clients of the round, where the plan correlates them
+        self.places: dict[int, int] = {}       # in it, by node
 
     def _start(self, arrays: ArrayRecord) -> fewbits.Codec:
         """The codec of the round, for the model that its clients get."""
@@ -230,22 +231,17 @@ class _Rounds:
         codec = self._start(arrays)
         messages = list(messages)
         correlated = codec.describe()["cohort"] != 0
+        self.cohort = len(messages) if correlated else 1
         self.places = {message.metadata.dst_node_id: place if correlated else 0 for place, message in enumerate(messages)}
         for message in messages:
             request = ConfigRecord({"plan": self.plan, "round": number, "profile": self.profile.bytes if self.profile else b"",
                                     "feedback": bool(self.with_feedback), "start": self.start, "cohort-index": self.places[message.metadata.dst_node_id],
-                                    "cohort-size": len(messages) if correlated else 1})
+                                    "cohort-size": self.cohort})
             # Another RecordDict: strategies give one to all their messages.
             message.content = RecordDict({**message.content, _KEY: request})
         return messages
 
-    def aggregator(self, number: int, replies: list[Message]) -> fewbits.Aggregator:
-        assert self.codec is not None
-        run = replies[0].metadata.run_id if replies else 0
-        cohort = len(self.places) if self.codec.describe()["cohort"] != 0 else 1
-        return fewbits.Aggregator(self.codec, seed=run, round=number, cohort_size=cohort, max_abs=self.max_abs)
-
-    def add(self, total: fewbits.Aggregator, reply: Message, weight: float) -> bytes:
+    def _add(self, total: fewbits.Aggregator, reply: Message, weight: float) -> bytes:
         """Adds a reply's frame, and returns it. Raises _Refused."""
         if not (math.isfinite(weight) and weight > 0):
             raise _Refused(f"its weight is {weight}, expected a positive number")
@@ -262,15 +258,41 @@ class _Rounds:
             raise _Refused(f"its frame is refused: {error} ({error.code.name})") from error
         return frame
 
-    def finish(self, number: int, total: fewbits.Aggregator, frames: list[int], refusals: list[tuple[int, str]]) -> None:
-        """Says what came, learns from it. `frames`: their lengths. Raises RuntimeError when no update has ever been of use."""
+    def take(self, number: int, replies: list[Message], weigh: typing.Callable[[Message, Message | None], float]
+             ) -> tuple[fewbits.Aggregator, list[bytes | None]]:
+        """The sum of the replies that can be used, and the frame of each, None of the others, of which the log says why not.
+
+        weigh: the weight of a reply, beside the first one in the sum; may raise _Refused. Raises RuntimeError when no update has ever
+        been of use.
+        """
         assert self.base is not None and self.codec is not None
-        models = len(frames) * sum(math.prod(array.shape) * np.dtype(array.dtype).itemsize for array in self.base.values())
+        run = replies[0].metadata.run_id if replies else 0
+        total = fewbits.Aggregator(self.codec, seed=run, round=number, cohort_size=self.cohort, max_abs=self.max_abs)
+        frames: list[bytes | None] = []
+        refusals: list[tuple[int, str]] = []
+        first: Message | None = None
+        for reply in replies:
+            frame = None
+            try:
+                if reply.has_error():
+                    raise _Refused(reply.error.reason or "an error without a reason")
+                frame = self._add(total, reply, weigh(reply, first))
+                first = first or reply
+            except _Refused as refused:
+                refusals.append((reply.metadata.src_node_id, str(refused)))
+            frames.append(frame)
+        self._finish(number, total, [len(frame) for frame in frames if frame is not None], refusals)
+        return total, frames
+
+    def _finish(self, number: int, total: fewbits.Aggregator, lengths: list[int], refusals: list[tuple[int, str]]) -> None:
+        """Says what came, and learns from it."""
+        assert self.base is not None
+        models = len(lengths) * sum(math.prod(array.shape) * np.dtype(array.dtype).itemsize for array in self.base.values())
         profile = len(self.profile.bytes) if self.profile else 0
         for node, reason in refusals:
             _log.warning("fewbits: round %d: node %d is left out: %s", number, node, reason)
-        if frames:
-            _log.info("fewbits: round %d: %d updates in %d bytes, 1/%.0f of models", number, len(frames), sum(frames), models / sum(frames))
+        if lengths:
+            _log.info("fewbits: round %d: %d updates in %d bytes, 1/%.0f of models", number, len(lengths), sum(lengths), models / sum(lengths))
             if self.learner is not None:
                 self.learner.learn(total)
         elif refusals and not any(done.clients for done in self.rounds):
@@ -278,14 +300,7 @@ class _Rounds:
             mend = "" if all("fewbits" in reason or "frame is refused" in reason for reason in reasons) else (
                 ". The client needs ClientApp(mods=[FewbitsMod(), ...]), with FewbitsMod before all other mods")
             raise RuntimeError(f"fewbits: none of the {len(refusals)} replies of round {number} can be used: {'; '.join(reasons)}{mend}")
-        self.rounds.append(Round(number, len(frames), len(refusals), sum(frames), models, profile))
-
-
-def _weight(reply: Message, key: str) -> float:
-    metrics = list(reply.content.metric_records.values())
-    if len(metrics) != 1 or key not in metrics[0] or isinstance(metrics[0][key], list):
-        raise _Refused(f"it answered without a number '{key}' in one MetricRecord")
-    return float(typing.cast(float, metrics[0][key]))
+        self.rounds.append(Round(number, len(lengths), len(refusals), sum(lengths), models, profile))
 
 
 def _metrics(content: RecordDict) -> list[tuple[str, int | None]]:
@@ -293,7 +308,22 @@ def _metrics(content: RecordDict) -> list[tuple[str, int | None]]:
     return sorted((name, len(value) if isinstance(value, list) else None) for record in content.metric_records.values() for name, value in record.items())
 
 
-class FewbitsStrategy(Strategy):
+class _WithRounds(Strategy):
+    """What is the same of both strategies to those who use them."""
+
+    _fewbits: _Rounds
+
+    @property
+    def rounds(self) -> list[Round]:
+        return self._fewbits.rounds
+
+    def start(self, *arguments: typing.Any, **options: typing.Any) -> Result:
+        """As Strategy.start; rounds are counted anew, and clients forget what they remember of another training."""
+        self._fewbits.restart()
+        return super().start(*arguments, **options)
+
+
+class FewbitsStrategy(_WithRounds):
     """Any strategy, whose clients upload frames. The strategy sees models, as it does without: base + decoded difference.
 
     strategy: of flwr.serverapp.strategy, or your own. Its memory is what it is: most keep one model a client.
@@ -310,37 +340,24 @@ class FewbitsStrategy(Strategy):
         self.strategy = strategy
         self._fewbits = _Rounds(plan, feedback, max_abs)
 
-    @property
-    def rounds(self) -> list[Round]:
-        return self._fewbits.rounds
-
     def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
         return self._fewbits.ask(server_round, arrays, self.strategy.configure_train(server_round, arrays, config, grid))
 
     def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[ArrayRecord | None, MetricRecord | None]:
         replies = list(replies)
         own = self._fewbits
+        # The mean is the strategy's: weights matter to the learned profile alone.
+        _, frames = own.take(server_round, replies, lambda *_: 1.0)
         assert own.codec is not None and own.base is not None
-        total = own.aggregator(server_round, replies)
-        models, lengths, refusals = [], [], []
-        for reply in replies:
-            if reply.has_error():
-                refusals.append((reply.metadata.src_node_id, reply.error.reason or "an error without a reason"))
+        models = []
+        for reply, frame in zip(replies, frames):
+            if frame is not None:
+                place = (own.places[reply.metadata.src_node_id], own.cohort)
+                update = own.codec.decode(frame, seed=reply.metadata.run_id, cohort=place)
+                key = next(iter(reply.content.array_records.keys()))
+                reply.content[key] = _added(own.base, own.codec.unflatten(update))
+            if frame is not None or reply.has_error():   # errors are the strategy's to count
                 models.append(reply)
-                continue
-            try:
-                # The mean is the strategy's: weights matter to the learned profile alone.
-                frame = own.add(total, reply, 1.0)
-            except _Refused as refused:
-                refusals.append((reply.metadata.src_node_id, str(refused)))
-                continue
-            lengths.append(len(frame))
-            place = (own.places[reply.metadata.src_node_id], max(1, own.codec.describe()["cohort"]))
-            update = own.codec.decode(frame, seed=reply.metadata.run_id, cohort=place)
-            key = next(iter(reply.content.array_records.keys()))
-            reply.content[key] = _added(own.base, own.codec.unflatten(update))
-            models.append(reply)
-        own.finish(server_round, total, lengths, refusals)
         arrays, metrics = self.strategy.aggregate_train(server_round, models)
         return arrays if arrays is None else _as_before(arrays, own.base), metrics
 
@@ -354,13 +371,8 @@ class FewbitsStrategy(Strategy):
         _log.info("\t├──> Updates: fewbits, %s", self._fewbits.plan)
         self.strategy.summary()
 
-    def start(self, *arguments: typing.Any, **options: typing.Any) -> Result:
-        """As Strategy.start; rounds are counted anew, and clients forget what they remember of another training."""
-        self._fewbits.restart()
-        return super().start(*arguments, **options)
 
-
-class FewbitsFedAvg(FedAvg):
+class FewbitsFedAvg(_WithRounds, FedAvg):
     """FedAvg whose clients upload frames, which are added up as they are: the memory of one model, not of one a client.
 
     plan, feedback, max_abs: as in FewbitsStrategy. All other arguments are FedAvg's.
@@ -370,39 +382,28 @@ class FewbitsFedAvg(FedAvg):
         super().__init__(**options)
         self._fewbits = _Rounds(plan, feedback, max_abs)
 
-    @property
-    def rounds(self) -> list[Round]:
-        return self._fewbits.rounds
-
-    def start(self, *arguments: typing.Any, **options: typing.Any) -> Result:
-        """As Strategy.start; rounds are counted anew, and clients forget what they remember of another training."""
-        self._fewbits.restart()
-        return super().start(*arguments, **options)
-
     def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
         return self._fewbits.ask(server_round, arrays, super().configure_train(server_round, arrays, config, grid))
 
     def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[ArrayRecord | None, MetricRecord | None]:
         replies = list(replies)
         own = self._fewbits
-        total = own.aggregator(server_round, replies)
-        added, lengths, refusals = [], [], []
-        for reply in replies:
-            try:
-                if reply.has_error():
-                    raise _Refused(reply.error.reason or "an error without a reason")
-                if added and _metrics(reply.content) != _metrics(added[0]):
-                    raise _Refused("its metrics are others than those of the first client")
-                lengths.append(len(own.add(total, reply, _weight(reply, self.weighted_by_key))))
-                added.append(reply.content)
-            except _Refused as refused:
-                refusals.append((reply.metadata.src_node_id, str(refused)))
-        own.finish(server_round, total, lengths, refusals)
+        total, frames = own.take(server_round, replies, self._weight)
+        added = [reply.content for reply, frame in zip(replies, frames) if frame is not None]
         if not added:
             return None, None
         assert own.base is not None and own.codec is not None
         arrays = _added(own.base, own.codec.unflatten(total.mean()))
         return arrays, self.train_metrics_aggr_fn(added, self.weighted_by_key)
+
+    def _weight(self, reply: Message, first: Message | None) -> float:
+        metrics = list(reply.content.metric_records.values())
+        key = self.weighted_by_key
+        if len(metrics) != 1 or key not in metrics[0] or isinstance(metrics[0][key], list):
+            raise _Refused(f"it answered without a number '{key}' in one MetricRecord")
+        if first is not None and _metrics(reply.content) != _metrics(first.content):
+            raise _Refused("its metrics are others than those of the first client")
+        return float(typing.cast(float, metrics[0][key]))
 
     def summary(self) -> None:
         _log.info("\t├──> Updates: fewbits, %s", self._fewbits.plan)
