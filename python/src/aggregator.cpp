@@ -19,15 +19,14 @@ py::list add_many(PyAggregator& self, const py::iterable& iterable, const std::v
                   const std::optional<std::vector<double>>& weights, const std::optional<std::vector<std::uint32_t>>& places,
                   std::size_t threads) {
   const py::list frames(iterable);
-  if (frames.size() != clients.size() || (weights && weights->size() != clients.size()) || (places && places->size() != clients.size()))
-    throw Error(Errc::kBadArgument, "frames, clients, weights and cohort_indices must be of one length");
-  const bool correlated = self.sum.context().cohort_size > 1;
+  const std::vector<Contribution> from = contributions_of(clients, weights, places, self.sum.context().cohort_size);
+  if (frames.size() != from.size())
+    throw Error(Errc::kBadArgument, std::to_string(frames.size()) + " frames of " + std::to_string(from.size()) + " clients: lists must be of one length");
   std::vector<Bytes> own;
   std::vector<Submission> submissions;
-  for (std::size_t i = 0; i < clients.size(); ++i) {
+  for (std::size_t i = 0; i < from.size(); ++i) {
     own.emplace_back(frames[i]);
-    const auto place = places ? (*places)[i] : correlated ? static_cast<std::uint32_t>(i) : 0u;
-    submissions.push_back({own.back().values(), {clients[i], weights ? (*weights)[i] : 1.0, place}});
+    submissions.push_back({own.back().values(), from[i]});
   }
   std::vector<std::optional<Error>> refusals;
   {
@@ -42,6 +41,18 @@ py::list add_many(PyAggregator& self, const py::iterable& iterable, const std::v
 }
 
 }  // namespace
+
+std::vector<Contribution> contributions_of(const std::vector<std::uint64_t>& clients, const std::optional<std::vector<double>>& weights,
+                                           const std::optional<std::vector<std::uint32_t>>& places, std::uint32_t cohort_size) {
+  if ((weights && weights->size() != clients.size()) || (places && places->size() != clients.size()))
+    throw Error(Errc::kBadArgument, "clients, weights and cohort_indices must be of one length");
+  std::vector<Contribution> all;
+  for (std::size_t i = 0; i < clients.size(); ++i) {
+    const auto place = places ? (*places)[i] : cohort_size > 1 ? static_cast<std::uint32_t>(i) : 0u;
+    all.push_back({clients[i], weights ? (*weights)[i] : 1.0, place});
+  }
+  return all;
+}
 
 void bind_aggregator(py::module_& module) {
   py::class_<PyAggregator>(module, "Aggregator", R"(The weighted mean of the updates of one round, frame by frame.

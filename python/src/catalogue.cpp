@@ -22,21 +22,18 @@ py::list parameters_of(const std::vector<ParameterInfo>& parameters) {
   return all;
 }
 
-py::list list_stages() {
+// `key`: of the field that only stages have, or only presets.
+template <class Info, class Parts>
+py::list listed(const std::vector<Info>& infos, const char* key, Parts Info::*parts) {
   py::list all;
-  for (const StageInfo& stage : stages())
-    all.append(py::dict("name"_a = stage.name, "roles"_a = stage.roles, "summary"_a = stage.summary, "source"_a = stage.source,
-                        "parameters"_a = parameters_of(stage.parameters)));
+  for (const Info& info : infos)
+    all.append(py::dict("name"_a = info.name, py::arg(key) = info.*parts, "summary"_a = info.summary, "source"_a = info.source,
+                        "parameters"_a = parameters_of(info.parameters)));
   return all;
 }
 
-py::list list_presets() {
-  py::list all;
-  for (const PresetInfo& preset : presets())
-    all.append(py::dict("name"_a = preset.name, "stages"_a = preset.stages, "summary"_a = preset.summary, "source"_a = preset.source,
-                        "parameters"_a = parameters_of(preset.parameters)));
-  return all;
-}
+py::list list_stages() { return listed(stages(), "roles", &StageInfo::roles); }
+py::list list_presets() { return listed(presets(), "stages", &PresetInfo::stages); }
 
 py::dict inspect_frame(const py::object& frame) {
   const FrameInfo info = inspect(Bytes(frame).values());

@@ -77,14 +77,14 @@ TypedCodec codec_of(const py::tuple& state) {
 }
 
 void bind_class_codec(py::module_& module) {
-  py::class_<TypedCodec>(module, "Codec", R"(A plan compiled for a layout. Immutable; may be used from several threads, pickled and copied.
+  py::class_<TypedCodec> type(module, "Codec", R"(A plan compiled for a layout. Immutable; may be used from several threads, pickled and copied.
 
 plan: text, e.g. "trellis:bits=2" or "hadamard+quantize:bits=4"; fewbits.stages() and docs/codecs.md say what it may name.
 layout: the number of coordinates; or a dict of the tensors' names with arrays, with shapes, or with (shape, dtype). Tensors of
     integers pass exactly, whatever the plan is; those of float16 and bfloat16 are coded as float32.
 
-Raises Error (BAD_PLAN) with the position in the plan and what would be right.)")
-      .def(py::init<const std::string&, const py::object&>(), "plan"_a, "layout"_a)
+Raises Error (BAD_PLAN) with the position in the plan and what would be right.)");
+  type.def(py::init<const std::string&, const py::object&>(), "plan"_a, "layout"_a)
       .def_property_readonly("plan", [](const TypedCodec& codec) { return codec.codec().plan(); },
                              "The canonical text: equal for plans that mean the same.")
       .def_property_readonly("layout", &TypedCodec::layout, "As the constructor takes it, with shapes.")
@@ -104,13 +104,6 @@ Raises Error (BAD_PLAN) with the position in the plan and what would be right.)"
            R"(The same plan and layout with the scales that a server has learned, for stages with scale=profile.
 
 Raises Error (BAD_ARGUMENT) for the profile of another layout.)")
-      .def("encode", [](const TypedCodec& codec, const py::object& update, std::uint64_t seed, std::uint32_t round,
-                        std::uint64_t client, const Place& cohort) {
-             const Update own(codec, update);
-             return write_bytes(codec.codec().max_frame_size(), [&](std::span<std::byte> room) {
-               return codec.codec().encode(own.values(), {seed, round, client, cohort_of(cohort)}, room);
-             });
-           }, "update"_a, py::kw_only(), "seed"_a, "round"_a, "client"_a, "cohort"_a = Place(0, 1), kEncode)
       .def("encode_many", &encode_many, "updates"_a, py::kw_only(), "seed"_a, "round"_a, "clients"_a, "threads"_a = 0,
            R"(The frames of several clients of a round, as encode makes them, on several threads: a list of bytes.
 
@@ -145,22 +138,19 @@ integers in their own type, rounded to nearest.)")
              return "fewbits.Codec(" + std::string(py::repr(py::str(codec.codec().plan()))) + ", " + std::string(py::repr(codec.layout())) + ")";
            })
       .def(py::pickle(&state_of, &codec_of));
+  def_encode(type, kEncode, [](const TypedCodec& codec, const py::object& update, const Context& context) {
+    const Update own(codec, update);
+    return write_bytes(codec.codec().max_frame_size(),
+                       [&](std::span<std::byte> room) { return codec.codec().encode(own.values(), context, room); });
+  });
 }
 
 void bind_class_encoder(py::module_& module) {
-  py::class_<PyEncoder>(module, "Encoder", R"(Encodes update after update, with the same bytes as Codec.encode, without allocating but for the frames.
+  py::class_<PyEncoder> type(module, "Encoder", R"(Encodes update after update, with the same bytes as Codec.encode, without allocating but for the frames.
 
-One a thread, and one a client where a stage of the plan remembers (the warm start of lowrank).)")
-      .def(py::init([](const TypedCodec& codec) { return PyEncoder{codec, Encoder(codec.codec()), std::make_unique<std::mutex>()}; }), "codec"_a)
+One a thread, and one a client where a stage of the plan remembers (the warm start of lowrank).)");
+  type.def(py::init([](const TypedCodec& codec) { return PyEncoder{codec, Encoder(codec.codec()), std::make_unique<std::mutex>()}; }), "codec"_a)
       .def_property_readonly("codec", [](const PyEncoder& self) { return self.codec; })
-      .def("encode", [](PyEncoder& self, const py::object& update, std::uint64_t seed, std::uint32_t round, std::uint64_t client,
-                        const Place& cohort) {
-             const Update own(self.codec, update);
-             return write_bytes(self.codec.codec().max_frame_size(), [&](std::span<std::byte> room) {
-               const std::scoped_lock lock(*self.mutex);
-               return self.encoder.encode(own.values(), {seed, round, client, cohort_of(cohort)}, room);
-             });
-           }, "update"_a, py::kw_only(), "seed"_a, "round"_a, "client"_a, "cohort"_a = Place(0, 1), kEncode)
       .def("save", [](const PyEncoder& self) {
              const std::unique_lock lock = without_gil(*self.mutex);
              return to_bytes(self.encoder.save());
@@ -172,6 +162,13 @@ One a thread, and one a client where a stage of the plan remembers (the warm sta
              self.encoder.restore(own.values());
            }, "state"_a,
            "Undoes save. Raises Error (WRONG_PLAN) for the state of another codec, and for damaged bytes.");
+  def_encode(type, kEncode, [](PyEncoder& self, const py::object& update, const Context& context) {
+    const Update own(self.codec, update);
+    return write_bytes(self.codec.codec().max_frame_size(), [&](std::span<std::byte> room) {
+      const std::scoped_lock lock(*self.mutex);
+      return self.encoder.encode(own.values(), context, room);
+    });
+  });
 }
 
 }  // namespace

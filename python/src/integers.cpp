@@ -67,14 +67,7 @@ Raises Error (BAD_ARGUMENT) for other plans, with the reason. May be used from s
 update: as Codec.encode takes it. Raises Error (BAD_ARGUMENT for a wrong length or a value of over 2^30 steps, NOT_FINITE).)")
       .def("mean", [](const PyIntegers& self, const py::object& sums, const std::vector<std::uint64_t>& clients,
                       const std::optional<std::vector<double>>& weights, const std::optional<std::vector<std::uint32_t>>& places) {
-             if ((weights && weights->size() != clients.size()) || (places && places->size() != clients.size()))
-               throw py::value_error("clients, weights and cohort_indices must be of one length");
-             const bool correlated = self.integers.context().cohort_size > 1;
-             std::vector<Contribution> all;
-             for (std::size_t i = 0; i < clients.size(); ++i) {
-               const auto place = places ? (*places)[i] : correlated ? static_cast<std::uint32_t>(i) : 0u;
-               all.push_back({clients[i], weights ? (*weights)[i] : 1.0, place});
-             }
+             const auto all = contributions_of(clients, weights, places, self.integers.context().cohort_size);
              return to_array(mean(self.integers, sums_of(sums), all));
            }, "sums"_a, py::kw_only(), "clients"_a, "weights"_a = py::none(), "cohort_indices"_a = py::none(),
            R"(The weighted mean of the clients' updates: float32, shape [codec.elements], the bits of an Aggregator's of their frames.

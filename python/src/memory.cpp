@@ -41,7 +41,7 @@ FeedbackOptions options_of(const std::string& method, std::optional<double> scal
 }
 
 void bind_feedback(py::module_& module) {
-  py::class_<PyErrorFeedback>(module, "ErrorFeedback", R"(A client's memory that makes up for the bias of a codec: what was not sent is sent later.
+  py::class_<PyErrorFeedback> type(module, "ErrorFeedback", R"(A client's memory that makes up for the bias of a codec: what was not sent is sent later.
 
 One a client. encode gives the frame; then commit when the server has added it, abandon when it was lost.
 
@@ -52,28 +52,13 @@ decay: factor of the memory for each skipped round; max_age: rounds after which 
 
 Source: Karimireddy et al. 2019, algorithm 2; Lin et al. 2018, section 3; Richtarik et al. 2021, algorithm 2.
 Memory: 4 bytes a coordinate (2 as bfloat16), twice that with momentum; as much again while a frame is pending.
-Raises Error (BAD_ARGUMENT) for options out of range and for structured codecs.)")
-      .def(py::init([](const TypedCodec& codec, const std::string& method, std::optional<double> scale, const std::string& storage,
+Raises Error (BAD_ARGUMENT) for options out of range and for structured codecs.)");
+  type.def(py::init([](const TypedCodec& codec, const std::string& method, std::optional<double> scale, const std::string& storage,
                        double momentum, bool masking, double decay, std::uint32_t max_age) {
              const FeedbackOptions options = options_of(method, scale, storage, momentum, masking, decay, max_age);
              return PyErrorFeedback{codec, options, ErrorFeedback(codec.codec(), options), std::make_unique<std::mutex>()};
            }), "codec"_a, py::kw_only(), "method"_a = "ef14", "scale"_a = py::none(), "storage"_a = "float32", "momentum"_a = 0.0,
            "masking"_a = true, "decay"_a = 1.0, "max_age"_a = 0)
-      .def("encode", [](PyErrorFeedback& self, const py::object& update, std::uint64_t seed, std::uint32_t round, std::uint64_t client,
-                        const Place& cohort) {
-             const Update own(self.codec, update);
-             std::vector<std::byte> frame;
-             {
-               const py::gil_scoped_release release;
-               const std::scoped_lock lock(*self.mutex);
-               frame = self.feedback.encode(own.values(), {seed, round, client, cohort_of(cohort)});
-             }
-             return to_bytes(frame);
-           }, "update"_a, py::kw_only(), "seed"_a, "round"_a, "client"_a, "cohort"_a = Place(0, 1),
-           R"(The frame to upload. The memory stays as it is until commit.
-
-Arguments are those of Codec.encode. Raises Error (WRONG_ROUND) for a round not after the last committed one, (BAD_ARGUMENT) while
-another frame is pending, and what Codec.encode raises; nothing has changed then.)")
       .def("commit", [](PyErrorFeedback& self) {
              const std::unique_lock lock = without_gil(*self.mutex);
              self.feedback.commit();
@@ -109,6 +94,20 @@ another frame is pending, and what Codec.encode raises; nothing has changed then
            R"(Undoes save, of one with the same codec and options: goes on with the same bits. A pending frame is forgotten.
 
 Raises Error for damaged bytes, and those of another codec, method, momentum or storage; nothing has changed then.)");
+  def_encode(type, R"(The frame to upload. The memory stays as it is until commit.
+
+Arguments are those of Codec.encode. Raises Error (WRONG_ROUND) for a round not after the last committed one, (BAD_ARGUMENT) while
+another frame is pending, and what Codec.encode raises; nothing has changed then.)",
+             [](PyErrorFeedback& self, const py::object& update, const Context& context) {
+               const Update own(self.codec, update);
+               std::vector<std::byte> frame;
+               {
+                 const py::gil_scoped_release release;
+                 const std::scoped_lock lock(*self.mutex);
+                 frame = self.feedback.encode(own.values(), context);
+               }
+               return to_bytes(frame);
+             });
 }
 
 void bind_profile(py::module_& module) {
