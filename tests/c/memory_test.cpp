@@ -2,43 +2,11 @@
 // nothing, and succeeds the next time.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-#include <new>
+#include <optional>
 #include <string>
 
 #include "tests/c/handles.h"
-
-namespace {
-
-// Allocations until one fails; negative: none does.
-long allocations_left = -1;
-
-void* allocated(void* memory) {
-  if (allocations_left == 0 || memory == nullptr) {
-    std::free(memory);
-    throw std::bad_alloc();
-  }
-  if (allocations_left > 0) --allocations_left;
-  return memory;
-}
-
-// Out of sight of g++ 12, which under the sanitizers takes free for the wrong end of new.
-[[gnu::noinline]] void release(void* memory) noexcept { std::free(memory); }
-
-}  // namespace
-
-void* operator new(std::size_t size) { return allocated(std::malloc(size == 0 ? 1 : size)); }
-void* operator new[](std::size_t size) { return operator new(size); }
-void* operator new(std::size_t size, std::align_val_t alignment) {
-  const auto unit = static_cast<std::size_t>(alignment);
-  return allocated(std::aligned_alloc(unit, ((size == 0 ? 1 : size) + unit - 1) / unit * unit));
-}
-void operator delete(void* memory) noexcept { release(memory); }
-void operator delete[](void* memory) noexcept { release(memory); }
-void operator delete(void* memory, std::size_t) noexcept { release(memory); }
-void operator delete[](void* memory, std::size_t) noexcept { release(memory); }
-void operator delete(void* memory, std::align_val_t) noexcept { release(memory); }
-void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { release(memory); }
+#include "tests/engine/allocations.h"
 
 namespace fewbits::test {
 namespace {
@@ -48,9 +16,9 @@ template <class Call>
 long starved(Call call) {
   for (long granted = 0; granted < 100000; ++granted) {
     fewbits_error error = {FEWBITS_OK, 0, ""};
-    allocations_left = granted;
+    grant_allocations(granted);
     const fewbits_code code = call(&error);
-    allocations_left = -1;
+    grant_allocations(std::nullopt);
     if (code == FEWBITS_OK) return granted;
     EXPECT_EQ(code, FEWBITS_OUT_OF_MEMORY) << error.message;
     EXPECT_EQ(error.code, code);

@@ -5,15 +5,21 @@
 #include <algorithm>
 #include <cstdlib>
 #include <new>
+#include <optional>
 
 namespace {
 
 std::size_t current = 0;
 std::size_t peak = 0;
 std::size_t given = 0;   // bytes, since the program began
+std::optional<long> granted;   // allocations until one fails
 
 void* counted(void* memory) {
-  if (memory == nullptr) throw std::bad_alloc();
+  if (memory == nullptr || granted == 0) {
+    std::free(memory);
+    throw std::bad_alloc();
+  }
+  if (granted) --*granted;
   current += malloc_usable_size(memory);
   given += malloc_usable_size(memory);
   peak = std::max(peak, current);
@@ -46,5 +52,7 @@ PeakAllocation::PeakAllocation() noexcept : start_(current) { peak = current; }
 std::size_t PeakAllocation::bytes() const noexcept { return peak - start_; }
 
 std::size_t bytes_allocated() noexcept { return given; }
+
+void grant_allocations(std::optional<long> count) noexcept { granted = count; }
 
 }  // namespace fewbits::test

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 
 // Counts what operator new has given out; the programs that include allocations.cpp replace it.
 namespace fewbits::test {
@@ -17,5 +18,8 @@ class PeakAllocation {
 
 // All that was allocated since the program began, given back or not.
 std::size_t bytes_allocated() noexcept;
+
+// From now on so many allocations succeed, and all after them fail; none: all succeed.
+void grant_allocations(std::optional<long> count) noexcept;
 
 }  // namespace fewbits::test
