@@ -1,20 +1,21 @@
-# What the harness and the program stand on; the library needs none of it.
-find_package(Threads REQUIRED)
-find_package(PkgConfig REQUIRED)
-find_package(Eigen3 3.3 REQUIRED NO_MODULE)    # Eigen3::Eigen
-find_package(TBB REQUIRED)                     # TBB::tbb
-find_package(CLI11 REQUIRED)                   # CLI11::CLI11
-find_package(nlohmann_json 3 REQUIRED)         # nlohmann_json::nlohmann_json
-find_package(ZLIB REQUIRED)                    # ZLIB::ZLIB
-
-# Not libzip's own package file: Debian's asks for programs of libzip that are packaged apart.
-pkg_check_modules(LIBZIP REQUIRED IMPORTED_TARGET GLOBAL libzip)
-if(NOT TARGET libzip::zip)
+# What the harness and the program stand on; the library needs none of it. FEWBITS_PROGRAM_MISSING says what is not there, and
+# what to do.
+find_package(Threads QUIET)
+find_package(PkgConfig QUIET)
+find_package(Eigen3 3.3 QUIET NO_MODULE)    # Eigen3::Eigen
+find_package(TBB QUIET)                     # TBB::tbb
+find_package(CLI11 QUIET)                   # CLI11::CLI11
+find_package(nlohmann_json 3 QUIET)         # nlohmann_json::nlohmann_json
+find_package(ZLIB QUIET)                    # ZLIB::ZLIB
+if(PkgConfig_FOUND)
+  # Not libzip's own package file: Debian's asks for programs of libzip that are packaged apart.
+  pkg_check_modules(LIBZIP QUIET IMPORTED_TARGET GLOBAL libzip)
+  pkg_search_module(BOTAN QUIET IMPORTED_TARGET GLOBAL botan-3 botan-2)
+endif()
+if(LIBZIP_FOUND AND NOT TARGET libzip::zip)
   add_library(libzip::zip ALIAS PkgConfig::LIBZIP)
 endif()
-
-pkg_search_module(BOTAN REQUIRED IMPORTED_TARGET GLOBAL botan-3 botan-2)
-if(NOT TARGET Botan::Botan)
+if(BOTAN_FOUND AND NOT TARGET Botan::Botan)
   add_library(Botan::Botan ALIAS PkgConfig::BOTAN)
 endif()
 
@@ -28,6 +29,21 @@ if(FEWBITS_OPENBLAS)
   set_target_properties(BLAS::BLAS PROPERTIES IMPORTED_LOCATION "${FEWBITS_OPENBLAS}")
 else()
   set(BLA_VENDOR OpenBLAS)
-  find_package(BLAS REQUIRED)
+  find_package(BLAS QUIET)
 endif()
 set(CMAKE_INSTALL_RPATH_USE_LINK_PATH ON)
+
+set(FEWBITS_PROGRAM_MISSING "")
+foreach(package Threads PkgConfig Eigen3 TBB CLI11 nlohmann_json ZLIB LIBZIP BOTAN)
+  if(NOT ${package}_FOUND)
+    list(APPEND FEWBITS_PROGRAM_MISSING ${package})
+  endif()
+endforeach()
+if(NOT TARGET BLAS::BLAS)
+  list(APPEND FEWBITS_PROGRAM_MISSING OpenBLAS)
+endif()
+if(FEWBITS_PROGRAM_MISSING)
+  list(JOIN FEWBITS_PROGRAM_MISSING ", " FEWBITS_PROGRAM_MISSING)
+  string(CONCAT FEWBITS_PROGRAM_MISSING "The program needs what is not found: ${FEWBITS_PROGRAM_MISSING}. On Debian and Ubuntu "
+                                        "tools/setup.sh installs it; -DFEWBITS_BUILD_PROGRAM=OFF builds the library alone.")
+endif()
