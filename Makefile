@@ -56,7 +56,6 @@ bench: setup ## speed beside memory's and other libraries': out/bench (BENCH=--q
 
 .PHONY: peers
 peers: build ## other libraries' codecs beside fewbits, by rate: installs them into build/peers, writes docs/peers.md
-	@tools/build.sh release $(JOBS) fewbits_core
 	.venv/bin/python bench/peers.py build/release
 
 .PHONY: test

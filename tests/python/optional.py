@@ -5,6 +5,7 @@ import os
 import sys
 
 SKIPPED = 77   # of the tests' exit codes, as ctest knows
+NO_SKIPS = os.environ.get("FEWBITS_NO_SKIPS") == "1"
 
 
 def need(*modules):
@@ -17,4 +18,4 @@ def need(*modules):
 
 def missing(what):
     print(f"skipped: {what}", file=sys.stderr, flush=True)
-    sys.exit(1 if os.environ.get("FEWBITS_NO_SKIPS") == "1" else SKIPPED)
+    sys.exit(1 if NO_SKIPS else SKIPPED)
