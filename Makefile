@@ -54,6 +54,10 @@ bench: setup ## speed beside memory's and other libraries': out/bench (BENCH=--q
 	build/bench/bench/fewbits_bench --json out/bench/bench.json $(BENCH)
 	.venv/bin/python python/fewbits/bench.py --numpy out/bench/bench.json
 
+.PHONY: binding
+binding: build ## what Python adds to an encode in C++
+	$(PYTHON) bench/binding.py
+
 .PHONY: peers
 peers: build ## other libraries' codecs beside fewbits, by rate: installs them into build/peers, writes docs/peers.md
 	.venv/bin/python bench/peers.py build/release
