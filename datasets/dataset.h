@@ -10,7 +10,7 @@ namespace fewbits::datasets {
 
 struct Split {
   std::vector<float> x;         // shape [rows, features], row-major
-  std::vector<std::uint8_t> y;  // below the data set's number of classes
+  std::vector<float> y;         // numbers of classes, from 0
   std::size_t rows() const noexcept { return y.size(); }
 };
 

@@ -95,7 +95,7 @@ Split make_split(const IdxFile& images, const IdxFile& labels, const SourceFile&
   split.x.resize(images.values.size());
   std::transform(images.values.begin(), images.values.end(), split.x.begin(),
                  [](std::uint8_t pixel) { return static_cast<float>(pixel) / 255.0f; });
-  split.y = labels.values;
+  split.y.assign(labels.values.begin(), labels.values.end());
   return split;
 }
 
@@ -132,11 +132,11 @@ Dataset load_images(const std::string& name, const fs::path& data) {
   dataset.features = files[0].shape[1] * files[0].shape[2];
   dataset.train = make_split(files[0], files[1], dataset.files[0], dataset.files[1]);
   dataset.test = make_split(files[2], files[3], dataset.files[2], dataset.files[3]);
-  std::uint8_t largest = 1;
+  float largest = 1;
   for (const Split* split : {&dataset.train, &dataset.test}) {
     largest = std::max(largest, *std::max_element(split->y.begin(), split->y.end()));
   }
-  dataset.classes = std::size_t{largest} + 1;
+  dataset.classes = static_cast<std::size_t>(largest) + 1;
   return dataset;
 }
 

@@ -49,7 +49,7 @@ const Scheme& find_scheme(const Spec& spec) {
 
 void check_partition(std::string_view text) { find_scheme(Spec("partition", text)); }
 
-Partition make_partition(std::string_view text, std::span<const std::uint8_t> labels, std::size_t classes,
+Partition make_partition(std::string_view text, std::span<const float> labels, std::size_t classes,
                          std::size_t clients, std::uint64_t seed) {
   const Spec spec("partition", text);
   const Scheme& scheme = find_scheme(spec);
@@ -58,8 +58,8 @@ Partition make_partition(std::string_view text, std::span<const std::uint8_t> la
   if (clients > labels.size()) {
     task.fail(std::to_string(clients) + " clients for " + std::to_string(labels.size()) + " examples");
   }
-  for (const std::uint8_t label : labels) {
-    if (label >= classes) task.fail("label " + std::to_string(label) + " of " + std::to_string(classes) + " classes");
+  for (const float label : labels) {
+    if (static_cast<std::size_t>(label) >= classes) task.fail("label " + std::to_string(static_cast<std::size_t>(label)) + " of " + std::to_string(classes) + " classes");
   }
   return scheme.make(task);
 }
@@ -70,13 +70,13 @@ std::vector<PartitionScheme> partition_schemes() {
   return list;
 }
 
-std::string describe_partition(std::string_view text, const Partition& partition, std::span<const std::uint8_t> labels,
+std::string describe_partition(std::string_view text, const Partition& partition, std::span<const float> labels,
                                std::size_t classes) {
   std::vector<std::size_t> sizes;
   std::size_t held = 0;
   for (const auto& rows : partition) {
     std::vector<bool> seen(classes, false);
-    for (const std::uint32_t row : rows) seen[labels[row]] = true;
+    for (const std::uint32_t row : rows) seen[static_cast<std::size_t>(labels[row])] = true;
     held += static_cast<std::size_t>(std::count(seen.begin(), seen.end(), true));
     sizes.push_back(rows.size());
   }

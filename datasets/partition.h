@@ -15,7 +15,7 @@ using Partition = std::vector<std::vector<std::uint32_t>>;
 // Splits n examples with labels below `classes` among `clients` clients, as `text` says: one of partition_schemes().
 // A function of its arguments alone, on every machine. Throws kBadArgument for text that names no partition, and where
 // the split cannot be made (more clients than examples, a least size that is never reached, a class that nobody holds).
-Partition make_partition(std::string_view text, std::span<const std::uint8_t> labels, std::size_t classes,
+Partition make_partition(std::string_view text, std::span<const float> labels, std::size_t classes,
                          std::size_t clients, std::uint64_t seed);
 
 // Throws kBadArgument as make_partition does for text that names no partition, without data.
@@ -29,7 +29,7 @@ struct PartitionScheme {
 std::vector<PartitionScheme> partition_schemes();
 
 // One line for people: sizes and classes of the clients; for the Dirichlet partitions both meanings of alpha.
-std::string describe_partition(std::string_view text, const Partition& partition, std::span<const std::uint8_t> labels,
+std::string describe_partition(std::string_view text, const Partition& partition, std::span<const float> labels,
                                std::size_t classes);
 
 }  // namespace fewbits::datasets

@@ -25,7 +25,7 @@ Rows permuted_rows(const PartitionTask& task) {
 std::vector<Rows> rows_by_class(const PartitionTask& task) {
   std::vector<Rows> by_class(task.classes);
   for (std::size_t row = 0; row < task.labels.size(); ++row) {
-    by_class[task.labels[row]].push_back(static_cast<std::uint32_t>(row));
+    by_class[static_cast<std::size_t>(task.labels[row])].push_back(static_cast<std::uint32_t>(row));
   }
   return by_class;
 }

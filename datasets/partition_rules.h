@@ -20,7 +20,7 @@ enum class Draw : std::uint64_t { kRows = 1, kHolders = 2, kShares = 3, kDealing
 
 struct PartitionTask {
   const Spec& spec;
-  std::span<const std::uint8_t> labels;
+  std::span<const float> labels;
   std::size_t classes;
   std::size_t clients;
   std::uint64_t seed;

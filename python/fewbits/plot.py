@@ -1,11 +1,11 @@
 """Pictures: of runs of `fewbits train`, of measured plans, of errors. Readable in print and by the colour-blind.
 
-    fewbits.plot.accuracy("out/demo", against="megabytes").savefig("accuracy.png")
+    fewbits.plot.score("out/demo", against="megabytes").savefig("accuracy.png")
     fewbits.plot.rate_and_error([fewbits.measure(fewbits.Codec(plan, x.size), x) for plan in plans])
     fewbits.plot.errors({plan: fewbits.Codec(plan, x.size) for plan in plans}, x)
 
 Each gives a matplotlib Figure, which a notebook shows. `python -m fewbits.plot FOLDER` writes accuracy_by_megabytes.png and
-accuracy_by_round.png beside results.jsonl and summary.json.
+accuracy_by_round.png (or, of regressions, rmse_by_..., and so on) beside results.jsonl and summary.json.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 
 import fewbits
 
-__all__ = ["accuracy", "errors", "rate_and_error"]
+__all__ = ["score", "errors", "rate_and_error"]
 
 Json: typing.TypeAlias = dict[str, typing.Any]
 
@@ -41,7 +41,7 @@ _AXES = {"megabytes": "megabytes uploaded by all clients together (log scale)", 
 
 
 class Curve(typing.NamedTuple):
-    """A plan's accuracy at its evaluated rounds, a running mean; of several seeds their mean, least and most."""
+    """A plan's score at its evaluated rounds, a running mean; of several seeds their mean, least and most."""
 
     rounds: np.ndarray
     megabytes: np.ndarray
@@ -56,7 +56,7 @@ def significant(value: float) -> str:
 
 
 def read_results(path: pathlib.Path) -> dict[str, Curve]:
-    """Per plan, in order of appearance, and per seed: round, accuracy and cumulative megabytes of evaluated rounds."""
+    """Per plan, in order of appearance, and per seed: round, score and cumulative megabytes of evaluated rounds."""
     plans: dict[str, dict[typing.Any, list[tuple[float, float, float]]]] = {}
     for number, line in enumerate(path.read_text().splitlines(), start=1):
         if not line.strip():
@@ -65,11 +65,11 @@ def read_results(path: pathlib.Path) -> dict[str, Curve]:
             row = json.loads(line)
         except json.JSONDecodeError as error:
             raise ValueError(f"{path}:{number}: not JSON: {error}") from error
-        if not isinstance(row, dict) or "round" not in row or not is_number(row.get("accuracy")):
+        if not isinstance(row, dict) or "round" not in row or not is_number(row.get("score")):
             continue
         try:
             seeds = plans.setdefault(row["plan"], {})
-            seeds.setdefault(row.get("seed"), []).append((row["round"], row["accuracy"], row["upload_bytes"] / 1e6))
+            seeds.setdefault(row.get("seed"), []).append((row["round"], row["score"], row["upload_bytes"] / 1e6))
         except KeyError as error:
             raise ValueError(f"{path}:{number}: no field {error}") from error
     if not plans:
@@ -119,8 +119,8 @@ def read_run(folder: str | os.PathLike[str]) -> tuple[dict[str, Curve], Json]:
     return read_results(results), content
 
 
-def accuracy(folder: str | os.PathLike[str], against: str = "megabytes") -> Figure:
-    """Test accuracy of a run's plans against "megabytes" uploaded or against "rounds"; where each meets the target, a dot.
+def score(folder: str | os.PathLike[str], against: str = "megabytes") -> Figure:
+    """Test score of a run's plans against "megabytes" uploaded or against "rounds"; where each meets the target, a dot.
 
     folder: that `fewbits train --out` wrote. Of several seeds the mean, and the range as a band. Raises ValueError for a folder
     without results.
@@ -130,11 +130,18 @@ def accuracy(folder: str | os.PathLike[str], against: str = "megabytes") -> Figu
     return draw(*read_run(folder), against)
 
 
+def metric_of(summary: Json) -> tuple[str, bool]:
+    """Name of what is scored, and whether more of it is better."""
+    metric = summary.get("metric") or {}
+    return metric.get("name", "accuracy"), metric.get("higher_is_better", True)
+
+
 def draw(curves: Mapping[str, Curve], summary: Json, axis: str) -> Figure:
     labels = labels_of(curves, summary, axis)
     figure = Figure(figsize=(8, 3.9 + 0.2 * len(curves)), layout="constrained")
     axes = figure.subplots()
-    target = mean_of(summary.get("target_accuracy"))
+    target = mean_of(summary.get("target_score"))
+    metric, higher_is_better = metric_of(summary)
     for index, (plan, curve) in enumerate(curves.items()):
         x = getattr(curve, axis)
         colour, style = look(index)
@@ -142,7 +149,7 @@ def draw(curves: Mapping[str, Curve], summary: Json, axis: str) -> Figure:
         if (curve.least < curve.most).any():
             axes.fill_between(x, curve.least, curve.most, color=colour, alpha=0.15, linewidth=0)
         if target is not None:
-            reached = np.flatnonzero(curve.mean >= target)
+            reached = np.flatnonzero(curve.mean >= target if higher_is_better else curve.mean <= target)
             if len(reached):
                 axes.plot(x[reached[0]], curve.mean[reached[0]], marker="o", markersize=6, color=colour,
                           markeredgecolor="white", zorder=5)
@@ -151,16 +158,17 @@ def draw(curves: Mapping[str, Curve], summary: Json, axis: str) -> Figure:
         plain_log(axes, "x")
     if target is not None:
         axes.axhline(target, color="0.45", linewidth=0.9, zorder=0)
-        axes.annotate(f"target {target:.3f}", (0, target), xycoords=("axes fraction", "data"), xytext=(4, 3),
+        axes.annotate(f"target {target:.3f}" if metric == "accuracy" else f"target {target:.4g}", (0, target), xycoords=("axes fraction", "data"), xytext=(4, 3),
                       textcoords="offset points", color="0.35", fontsize=9)
 
     # The climb from chance is steep and the same for all; the room goes to where plans differ.
-    best = max(curve.most.max() for curve in curves.values())
-    lowest = min(curve.least[0] for curve in curves.values())
-    axes.set_ylim(max(lowest - 0.02, best - 0.4), max(best, target or 0) + 0.02)
+    if metric == "accuracy":
+        best = max(curve.most.max() for curve in curves.values())
+        lowest = min(curve.least[0] for curve in curves.values())
+        axes.set_ylim(max(lowest - 0.02, best - 0.4), max(best, target or 0) + 0.02)
 
     axes.set_xlabel(_AXES[axis])
-    axes.set_ylabel(f"test accuracy, mean of {WINDOW} rounds")
+    axes.set_ylabel(f"test {metric}, mean of {WINDOW} rounds")
     finish(figure, axes, title(summary))
     return figure
 
@@ -278,7 +286,7 @@ def labels_of(curves: Iterable[str], summary: Json, axis: str) -> dict[str, str]
             labels[plan] += "   " + several_text(entry, needed, axis, len(summary["seeds"]), first)
         elif entry.get(needed) is not None:
             labels[plan] += "   " + one_text(entry, needed, axis)
-        elif needed in entry and summary.get("target_accuracy") is not None:
+        elif needed in entry and summary.get("target_score") is not None:
             labels[plan] += "   target not reached"
     return labels
 
@@ -313,9 +321,11 @@ def main() -> None:
     parser.add_argument("folder", type=pathlib.Path, help="the folder that `fewbits train --out` wrote")
     folder = parser.parse_args().folder
     try:
-        for against, name in (("megabytes", "accuracy_by_megabytes.png"), ("rounds", "accuracy_by_round.png")):
-            accuracy(folder, against).savefig(folder / name, dpi=150)
-            print(folder / name)
+        curves, summary = read_run(folder)
+        for axis, name in (("megabytes", "by_megabytes"), ("rounds", "by_round")):
+            path = folder / f"{metric_of(summary)[0]}_{name}.png"
+            draw(curves, summary, axis).savefig(path, dpi=150)
+            print(path)
     except ValueError as error:
         sys.exit(str(error))
 

@@ -50,9 +50,10 @@ def write(folder: str | os.PathLike[str], path: str | os.PathLike[str] | None = 
     with open(folder / "results.jsonl", encoding="utf-8") as results:
         run = json.loads(results.readline())
     title = f"fewbits: {plot.title(summary)}"
+    metric = plot.metric_of(summary)[0]
     parts = [f"<h1>{_text(title)}</h1>", f'<p class="facts">{_text(_facts(summary, run))}</p>',
              "<h2>What each plan needed</h2>", _plans(summary),
-             _picture(plot.draw(curves, summary, "megabytes"), "Test accuracy against the bytes that all clients together have uploaded; frames are counted whole."),
+             _picture(plot.draw(curves, summary, "megabytes"), f"Test {metric} against the bytes that all clients together have uploaded; frames are counted whole."),
              _picture(plot.draw(curves, summary, "rounds"), "The same against rounds: what compression costs in progress a round.")]
     measured = folder / "frontier.json"
     if measured.is_file():
@@ -90,9 +91,9 @@ def _facts(summary: plot.Json, run: plot.Json) -> str:
     facts += [f"{summary['rounds']} rounds"] if "rounds" in summary else []
     facts += [f"partition {summary['partition']}"] if "partition" in summary else []
     facts.append(f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}")
-    target = plot.mean_of(summary.get("target_accuracy"))
+    target = plot.mean_of(summary.get("target_score"))
     if target is not None:
-        facts.append(f"target accuracy {100 * target:.2f} %")
+        facts.append(f"target {plot.metric_of(summary)[0]} {_score_text(summary)(target)}")
     return "; ".join(facts)
 
 
@@ -112,20 +113,26 @@ def _fewer(entry: plot.Json) -> str:
     return f"{plot.significant(factor)}×" if factor else "–"
 
 
+def _score_text(summary: plot.Json) -> typing.Callable[[float], str]:
+    return (lambda value: f"{100 * value:.2f}") if plot.metric_of(summary)[0] == "accuracy" else (lambda value: f"{value:.5g}")
+
+
 def _plans(summary: plot.Json) -> str:
-    percent = lambda value: f"{100 * value:.2f}"  # noqa: E731
+    metric = plot.metric_of(summary)[0]
+    score = _score_text(summary)
+    unit = "%" if metric == "accuracy" else metric
     rows = []
     for entry in summary.get("plans", []):
         label = entry.get("label") or entry["plan"]
         canonical = entry.get("canonical", "")
         rows.append([_text(label) + (f"<small>{_breakable(canonical)}</small>" if canonical and canonical != label else ""),
-                     _spread(entry.get("best_accuracy"), percent), _spread(entry.get("final_accuracy"), percent),
+                     _spread(entry.get("best_score"), score), _spread(entry.get("final_score"), score),
                      _spread(entry.get("rounds_to_target"), lambda value: f"{value:.3g}"),
                      _spread(entry.get("upload_bytes_to_target"), lambda value: plot.significant(value / 1e6)),
                      _fewer(entry), _spread(entry.get("bits_per_coordinate"), plot.significant),
                      _spread(entry.get("codec_time_share"), lambda value: f"{100 * value:.1f}")])
-    heads = ["plan", "best %", "final %", "rounds to target", "MB to target", "fewer bytes", "bits a coordinate", "codec time %"]
-    return _table(heads, rows) + ("<p class='facts'>Accuracies are means of the last five evaluations; MB are uploads of all clients together, to the target; "
+    heads = ["plan", f"best {unit}", f"final {unit}", "rounds to target", "MB to target", "fewer bytes", "bits a coordinate", "codec time %"]
+    return _table(heads, rows) + ("<p class='facts'>Scores are means of the last five evaluations; MB are uploads of all clients together, to the target; "
                                   "codec time is the share of a client's training and encoding, and of decoding, that fewbits takes.</p>")
 
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <cmath>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -88,14 +89,14 @@ std::string shell_quoted(const std::string& text) {
   return result + "'";
 }
 
-// nullopt: from the plan f32.
+// nullopt: none, or from the plan f32.
 std::optional<double> parse_target(const std::string& text, bool& automatic) {
   automatic = text == "auto";
   if (automatic || text == "none" || text == "null") return std::nullopt;
   double value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || !(value > 0 && value <= 1)) {
-    fail("target is '" + text + "', expected an accuracy over 0 and at most 1, or none, or auto");
+  if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value) || !(value > 0)) {
+    fail("target is '" + text + "', expected a score over 0 (of accuracies at most 1), or none, or auto");
   }
   return value;
 }
@@ -142,7 +143,7 @@ class TrainCommand {
     if (recorder_) progress.say(recorder_->describe());
     const InterruptGuard guard;
     for (std::size_t i = 0; i < runs_.size(); ++i) {
-      task_.clients = std::move(partitions_[i]);
+      task_.clients = federated::listed_clients(std::move(partitions_[i]));
       for (std::size_t plan = 0; plan < plans_; ++plan) {
         train(runs_[i], plan, progress);
         if (interrupted != 0) return report_interruption();
@@ -176,17 +177,18 @@ class TrainCommand {
     check_seeds();
 
     dataset_ = datasets::load_images(settings_.dataset, settings_.data);
-    task_.model = federated::model_factory(settings_.model, dataset_.features, dataset_.classes);
+    task_.shape = {.features = dataset_.features, .classes = dataset_.classes};
+    task_.model = federated::model_factory(settings_.model, task_.shape);
     task_.train = {dataset_.train.x, dataset_.train.y};
     task_.test = {dataset_.test.x, dataset_.test.y};
     for (std::uint64_t i = 0; i < settings_.seeds; ++i) {
       partitions_.push_back(datasets::make_partition(settings_.partition, dataset_.train.y, dataset_.classes,
                                                      settings_.clients, settings_.options.seed + i));
     }
-    task_.clients = partitions_[0];
+    task_.clients = federated::listed_clients(partitions_[0]);
     compile(entries);
     if (terms_.target_is_automatic && !terms_.float32) {
-      fail("no target: give --target ACCURACY, --target none, or a plan f32 of whose best accuracy it is 98 %");
+      fail("no target: give --target SCORE, --target none, or a plan f32 of whose best score it is 98 %");
     }
 
     if (!settings_.record.empty()) {
@@ -214,6 +216,7 @@ class TrainCommand {
   void compile(const std::vector<PlanEntry>& entries) {
     const Layout layout = task_.model()->layout();
     terms_.dataset = dataset_.name;
+    terms_.metric = task_.model()->metric();
     terms_.parameters = layout.elements();
     plans_ = entries.size();
     const std::string float32 = Codec::compile("f32", layout).plan();
@@ -261,16 +264,16 @@ class TrainCommand {
     if (recorder_ && index == 0 && run.seed == settings_.options.seed) recorder_->watch(trainer);
     const bool stopped_before = !trainer.stopped().empty();
     const std::string label = plan.entry.label + (several ? ", seed " + std::to_string(run.seed) : "");
-    progress.begin(label, options.rounds, trainer.round());
+    progress.begin(label, trainer.metric(), options.rounds, trainer.round());
     federated::run(trainer, [&](const RoundResult& round) {
       plan.rounds.push_back(round);
-      const std::optional<double> accuracy = federated::smoothed_accuracy(plan.rounds).back();
+      const std::optional<double> score = federated::smoothed_scores(plan.rounds).back();
       const bool go_on = interrupted == 0;
       if (folder_) {
         const bool keep = trainer.done() || !go_on || folder_->checkpoint_is_due(id);
-        folder_->add_round(id, names, round, accuracy, keep ? std::optional(trainer.save()) : std::nullopt);
+        folder_->add_round(id, names, round, score, keep ? std::optional(trainer.save()) : std::nullopt);
       }
-      progress.update(round, accuracy);
+      progress.update(round, score);
       return go_on;
     });
     plan.stopped = trainer.stopped();

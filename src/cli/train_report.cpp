@@ -41,6 +41,13 @@ std::string three_digits(double value) {
   return fixed(value, std::clamp(3 - whole, 0, 6));
 }
 
+std::string score_text(const federated::Metric& metric, double value, int digits) {
+  if (metric.name == "accuracy") return fixed(value * 100, digits) + " %";
+  char text[64];
+  std::snprintf(text, sizeof text, "%.*g", digits + 3, value);
+  return text;
+}
+
 std::size_t columns_of(const std::string& text) {
   return static_cast<std::size_t>(
       std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0u) != 0x80u; }));
@@ -53,16 +60,17 @@ void Progress::say(const std::string& line) const {
   if (!quiet_) std::fprintf(stderr, "%s\n", line.c_str());
 }
 
-void Progress::begin(const std::string& label, std::uint32_t rounds, std::uint32_t done) {
+void Progress::begin(const std::string& label, const federated::Metric& metric, std::uint32_t rounds, std::uint32_t done) {
+  metric_ = metric;
   label_ = label;
   rounds_ = rounds;
   rounds_left_ -= done;
   last_ = done == 0 ? "" : label + ": " + std::to_string(done) + " of " + std::to_string(rounds) + " rounds done before";
 }
 
-std::string Progress::status(const federated::RoundResult& round, std::optional<double> accuracy) const {
-  std::string text = "round " + std::to_string(round.round) + "/" + std::to_string(rounds_) + "  accuracy " +
-                     (accuracy ? fixed(*accuracy * 100, 1) + " %" : "-") + "  " +
+std::string Progress::status(const federated::RoundResult& round, std::optional<double> score) const {
+  std::string text = "round " + std::to_string(round.round) + "/" + std::to_string(rounds_) + "  " + std::string(metric_.name) + " " +
+                     (score ? score_text(metric_, *score, 1) : "-") + "  " +
                      three_digits(static_cast<double>(round.upload_bytes) / 1e6) + " MB up";
   if (rounds_left_ > 0) {
     text += "  " + clock_text(seconds_run_ / static_cast<double>(rounds_run_) * static_cast<double>(rounds_left_)) + " left";
@@ -73,11 +81,11 @@ std::string Progress::status(const federated::RoundResult& round, std::optional<
   return label + "  " + text;
 }
 
-void Progress::update(const federated::RoundResult& round, std::optional<double> accuracy) {
+void Progress::update(const federated::RoundResult& round, std::optional<double> score) {
   ++rounds_run_;
   seconds_run_ += round.seconds;
   rounds_left_ -= std::min<std::size_t>(rounds_left_, 1);
-  last_ = status(round, accuracy);
+  last_ = status(round, score);
   if (quiet_) return;
   if (terminal_) {
     std::fprintf(stderr, "\r\033[K%s", last_.c_str());

@@ -97,7 +97,7 @@ void TrainSettings::add_to(CLI::App& command) {
   command.add_option("--plan", plans, "how updates are coded; once for each plan. 'PLAN @ lr=0.3,feedback=ef14,label=NAME' "
                      "gives a plan options of its own:" + forms(federated::plan_entry_options()))
       ->allow_extra_args(false)->capture_default_str();
-  command.add_option("--target", target, "accuracy to reach, 0 to 1, or none; auto: 98 % of the best of plan f32")
+  command.add_option("--target", target, "score to reach (of classifiers an accuracy, 0 to 1), or none; auto: 98 % of the best of plan f32")
       ->capture_default_str();
   command.add_option("--seed", options.seed, "decides everything that is drawn")->capture_default_str();
   command.add_option("--seeds", seeds, "repeats the comparison with so many seeds: seed, seed + 1, ...; the summary then "

@@ -31,33 +31,34 @@ ordered_json setting_of(const SummaryTerms& terms) {
     summary["clients_per_round"] = options.clients_per_round;
   }
   summary["rounds"] = options.rounds;
+  summary["metric"] = {{"name", terms.metric.name}, {"higher_is_better", terms.metric.higher_is_better}};
   return summary;
 }
 
 ordered_json summary_of_seed(const SummaryTerms& terms, const SeedRun& run) {
   std::optional<double> target = terms.target;
   const auto result_of = [&](const PlanRun& plan) {
-    return federated::summarize(plan.rounds, terms.parameters, target);
+    return federated::summarize(plan.rounds, terms.parameters, terms.metric, target);
   };
   std::optional<Summary> reference;
   if (terms.float32) {
     if (terms.target_is_automatic) {
-      const std::optional<double> best = result_of(run.plans[*terms.float32]).best_accuracy;
-      if (best) target = kTargetShare * *best;
+      const std::optional<double> best = result_of(run.plans[*terms.float32]).best_score;
+      if (best) target = terms.metric.higher_is_better ? kTargetShare * *best : *best / kTargetShare;
     }
     reference = result_of(run.plans[*terms.float32]);
   }
 
   ordered_json summary = setting_of(terms);
-  summary["target_accuracy"] = or_null(target);
+  summary["target_score"] = or_null(target);
   summary["partition"] = terms.settings.partition;
   summary["seed"] = run.seed;
   summary["plans"] = ordered_json::array();
   for (const PlanRun& plan : run.plans) {
     const Summary result = result_of(plan);
     ordered_json entry = {{"plan", plan.entry.text}, {"label", plan.entry.label}, {"canonical", plan.canonical},
-                          {"best_accuracy", or_null(result.best_accuracy)},
-                          {"final_accuracy", or_null(result.final_accuracy)},
+                          {"best_score", or_null(result.best_score)},
+                          {"final_score", or_null(result.final_score)},
                           {"rounds_to_target", or_null(result.rounds_to_target)},
                           {"upload_bytes_to_target", or_null(result.upload_bytes_to_target)},
                           {"upload_bytes", result.upload_bytes},
@@ -110,10 +111,10 @@ ordered_json summary_of_seeds(const SummaryTerms& terms, std::span<const SeedRun
   for (const SeedRun& run : runs) {
     seeds.push_back(summary_of_seed(terms, run));
     numbers.push_back(run.seed);
-    targets.push_back(number_at(seeds.back(), "target_accuracy"));
+    targets.push_back(number_at(seeds.back(), "target_score"));
   }
   ordered_json summary = setting_of(terms);
-  summary["target_accuracy"] = spread_json(targets);
+  summary["target_score"] = spread_json(targets);
   summary["partition"] = terms.settings.partition;
   summary["seeds"] = std::move(numbers);
   summary["plans"] = ordered_json::array();
@@ -122,7 +123,7 @@ ordered_json summary_of_seeds(const SummaryTerms& terms, std::span<const SeedRun
   for (std::size_t i = 0; i < runs[0].plans.size(); ++i) {
     const PlanRun& plan = runs[0].plans[i];
     ordered_json entry = {{"plan", plan.entry.text}, {"label", plan.entry.label}, {"canonical", plan.canonical}};
-    for (const char* key : {"best_accuracy", "final_accuracy", "rounds_to_target", "upload_bytes_to_target",
+    for (const char* key : {"best_score", "final_score", "rounds_to_target", "upload_bytes_to_target",
                             "upload_bytes", "download_bytes", "bits_per_coordinate", "codec_time_share",
                             "train_seconds", "encode_seconds", "decode_seconds"}) {
       entry[key] = spread_json(column_of(seeds, i, key));
@@ -137,9 +138,23 @@ ordered_json summary_of_seeds(const SummaryTerms& terms, std::span<const SeedRun
   return summary;
 }
 
-std::string percent(const ordered_json& value) {
-  return value.is_null() ? "-" : fixed(value.get<double>() * 100, 2);
-}
+// How a table writes scores, and heads their columns: percents of accuracies, else the metric's own values.
+struct ScoreColumn {
+  explicit ScoreColumn(const ordered_json& summary) : metric(summary.at("metric").at("name")) {}
+
+  bool percents() const { return metric == "accuracy"; }
+  std::string unit() const { return percents() ? " %" : ""; }
+  std::string head(const char* which) const { return std::string(which) + " " + (percents() ? "%" : metric); }
+  std::string cell(double value) const {
+    if (percents()) return fixed(value * 100, 2);
+    return fixed(value, std::abs(value) >= 10 ? 3 : 4);
+  }
+  std::string cell(const ordered_json& value) const { return value.is_null() ? "-" : cell(value.get<double>()); }
+
+  std::string metric;
+};
+
+constexpr const char* kScoresAreMeans = "a score is the mean of the last 5 evaluations\n";
 
 std::string aligned(const std::vector<std::vector<std::string>>& rows) {
   std::vector<std::size_t> widths(rows[0].size());
@@ -158,13 +173,14 @@ std::string aligned(const std::vector<std::vector<std::string>>& rows) {
 }
 
 std::string table_of_seed(const ordered_json& summary) {
+  const ScoreColumn score(summary);
   std::vector<std::vector<std::string>> rows = {
-      {"plan", "best %", "final %", "rounds to target", "MB to target", "bits/coordinate", "fewer bytes", "codec time %"}};
+      {"plan", score.head("best"), score.head("final"), "rounds to target", "MB to target", "bits/coordinate", "fewer bytes", "codec time %"}};
   for (const auto& plan : summary.at("plans")) {
     const auto& rounds = plan.at("rounds_to_target");
     const auto& bytes = plan.at("upload_bytes_to_target");
     const auto& ratio = plan.at("bytes_ratio_to_float32");
-    rows.push_back({plan.at("label"), percent(plan.at("best_accuracy")), percent(plan.at("final_accuracy")),
+    rows.push_back({plan.at("label"), score.cell(plan.at("best_score")), score.cell(plan.at("final_score")),
                     rounds.is_null() ? "-" : std::to_string(rounds.get<std::uint64_t>()),
                     bytes.is_null() ? "-" : three_digits(bytes.get<double>() / 1e6),
                     three_digits(plan.at("bits_per_coordinate")),
@@ -177,9 +193,8 @@ std::string table_of_seed(const ordered_json& summary) {
       text += plan.at("label").get<std::string>() + ": " + plan.at("stopped").get<std::string>() + "\n";
     }
   }
-  const auto& target = summary.at("target_accuracy");
-  return text + "target " + (target.is_null() ? "none" : fixed(target.get<double>() * 100, 2) + " %") +
-         "; an accuracy is the mean of the last 5 evaluations\n";
+  const auto& target = summary.at("target_score");
+  return text + "target " + (target.is_null() ? "none" : score.cell(target) + score.unit()) + "; " + kScoresAreMeans;
 }
 
 // "41.3 ± 2.10 (39-44)" of values that `text` writes, or "41" where all are equal; and of how many seeds, if not all.
@@ -198,14 +213,15 @@ std::string spread_text(const ordered_json& spread, std::size_t seeds, Text&& te
 std::string table_of_seeds(const ordered_json& summary) {
   const std::size_t seeds = summary.at("seeds").size();
   const auto number = [](double value) { return value == std::floor(value) ? fixed(value, 0) : three_digits(value); };
-  const auto hundredths = [](double value) { return fixed(value * 100, 2); };
+  const ScoreColumn score(summary);
+  const auto cell = [&](double value) { return score.cell(value); };
   const auto megabytes = [](double value) { return three_digits(value / 1e6); };
-  std::vector<std::vector<std::string>> rows = {{"plan", "best %", "rounds to target", "MB to target", "bits/coordinate",
+  std::vector<std::vector<std::string>> rows = {{"plan", score.head("best"), "rounds to target", "MB to target", "bits/coordinate",
                                                  "times the rounds", "fewer bytes", "codec time %"}};
   for (const auto& plan : summary.at("plans")) {
     const auto& rounds = plan.at("rounds_ratio_to_first").at("median");
     const auto& bytes = plan.at("fewer_bytes_than_first").at("median");
-    rows.push_back({plan.at("label"), spread_text(plan.at("best_accuracy"), seeds, hundredths),
+    rows.push_back({plan.at("label"), spread_text(plan.at("best_score"), seeds, cell),
                     spread_text(plan.at("rounds_to_target"), seeds, number),
                     spread_text(plan.at("upload_bytes_to_target"), seeds, megabytes),
                     three_digits(plan.at("bits_per_coordinate").at("mean")),
@@ -221,9 +237,8 @@ std::string table_of_seeds(const ordered_json& summary) {
       text += plan.at("label").get<std::string>() + ", seed " + seed + ": " + plan.at("stopped").get<std::string>() + "\n";
     }
   }
-  const auto& target = summary.at("target_accuracy");
-  text += "target " + (target.is_null() ? "none" : spread_text(target, seeds, hundredths) + " %") +
-          "; an accuracy is the mean of the last 5 evaluations\n";
+  const auto& target = summary.at("target_score");
+  text += "target " + (target.is_null() ? "none" : spread_text(target, seeds, cell) + score.unit()) + "; " + kScoresAreMeans;
   return text + "of " + std::to_string(seeds) + " seeds: mean ± standard deviation (min-max); times the rounds and " +
          "fewer bytes: medians of the ratios to the first plan with the same seed\n";
 }

@@ -33,7 +33,8 @@ struct SummaryTerms {
   const TrainSettings& settings;
   std::string dataset = {};
   std::size_t parameters = 0;                         // of the model
-  std::optional<double> target = std::nullopt;        // accuracy; not of an automatic one
+  federated::Metric metric = {};
+  std::optional<double> target = std::nullopt;        // score; not of an automatic one
   bool target_is_automatic = false;                   // a share of what the plan `float32` reaches at best, seed by seed
   std::optional<std::size_t> float32 = std::nullopt;  // the plan that others are compared with
 };

@@ -14,7 +14,6 @@ Worker::Worker(const Task& task, const Options& options, const Codec& codec)
       model_(task.model()),
       encoder_(codec),
       fresh_(encoder_.save()),
-      features_(task.train.x.size() / task.train.y.size()),
       local_(codec.layout().elements()),
       gradient_(codec.layout().elements()),
       update_(codec.elements()),
@@ -55,7 +54,7 @@ std::span<const std::byte> Worker::encode(const Codec& codec, const Context& con
 double Worker::descend(const Assignment& assignment, std::uint32_t client) {
   std::copy(assignment.model.begin(), assignment.model.end(), local_.begin());
   std::fill(update_.begin(), update_.end(), 0.0f);
-  order_ = task_->clients[client];
+  order_ = task_->clients.rows(client);
   RandomReader random = batch_randomness(*options_, assignment.round, client);
   const auto rate = static_cast<float>(assignment.learning_rate);
   const auto prox = static_cast<float>(assignment.prox);
@@ -64,7 +63,7 @@ double Worker::descend(const Assignment& assignment, std::uint32_t client) {
     datasets::shuffle(random, order_);
     for (std::size_t begin = 0; begin < order_.size(); begin += options_->batch) {
       const std::size_t rows = std::min(options_->batch, order_.size() - begin);
-      const Examples batch = gather(std::span(order_).subspan(begin, rows));
+      const Examples batch = gatherer_.gather(task_->train, task_->shape, std::span(order_).subspan(begin, rows));
       loss += model_->loss_and_gradient(local_, batch, gradient_) * static_cast<double>(rows);
       if (prox > 0)
         for (std::size_t i = 0; i < local_.size(); ++i) gradient_[i] += prox * (local_[i] - assignment.model[i]);
@@ -85,15 +84,8 @@ double Worker::descend(const Assignment& assignment, std::uint32_t client) {
   return loss / static_cast<double>(options_->epochs * order_.size());
 }
 
-Examples Worker::gather(std::span<const std::uint32_t> rows) {
-  batch_x_.resize(rows.size() * features_);
-  batch_y_.resize(rows.size());
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    const auto row = task_->train.x.subspan(rows[i] * features_, features_);
-    std::copy(row.begin(), row.end(), batch_x_.begin() + static_cast<std::ptrdiff_t>(i * features_));
-    batch_y_[i] = task_->train.y[rows[i]];
-  }
-  return {batch_x_, batch_y_};
+Score Worker::score(const Table& table, std::span<const std::uint32_t> rows, std::span<const float> parameters) {
+  return model_->score(parameters, gatherer_.gather(table, task_->shape, rows));
 }
 
 }  // namespace fewbits::federated

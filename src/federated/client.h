@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "federated/client_states.h"
+#include "federated/table.h"
 #include "fewbits/codec.h"
 #include "fewbits/federated/federated.h"
 #include "fewbits/structure.h"
@@ -44,22 +45,19 @@ class Worker {
   // when the codec refuses the update.
   Reply train(const Assignment& assignment, std::uint32_t client, std::uint32_t place);
 
-  Model& model() noexcept { return *model_; }
+  Score score(const Table& table, std::span<const std::uint32_t> rows, std::span<const float> parameters);
 
  private:
   std::span<const std::byte> encode(const Codec& codec, const Context& context);
   double descend(const Assignment& assignment, std::uint32_t client);
-  Examples gather(std::span<const std::uint32_t> rows);
 
   const Task* task_;
   const Options* options_;
   std::unique_ptr<Model> model_;
   Encoder encoder_;                   // of one round after the other
   std::vector<std::byte> fresh_;      // the encoder when it remembers nothing: clients come and go between threads
-  std::size_t features_;
   std::vector<std::uint32_t> order_;
-  std::vector<float> batch_x_;
-  std::vector<std::uint8_t> batch_y_;
+  Gatherer gatherer_;
   std::vector<float> local_;          // the client's model
   std::vector<float> gradient_;
   std::vector<float> update_;         // what is sent: local - start, or the free parameters

@@ -24,13 +24,15 @@ std::optional<ShiftMethod> server_method(Feedback feedback) {
 
 }  // namespace
 
-ClientStates::ClientStates(const Codec& codec, const PlanOptions& plan, std::vector<double> weights)
-    : codec_(codec), plan_(plan), weights_(std::move(weights)) {
+ClientStates::ClientStates(const Codec& codec, const PlanOptions& plan, const Clients& clients)
+    : codec_(codec), plan_(plan), clients_of_task_(&clients) {
   if (!active()) return;
   if (plan_.feedback == Feedback::kReference) {
     reference_.emplace(codec_);
     return;
   }
+  if (plan_.feedback == Feedback::kDiana)
+    for (std::uint32_t client = 0; client < clients.count; ++client) all_examples_ += static_cast<double>(clients.size(client));
   make_state();   // refuses options before there is a client
   if (const auto method = server_method(plan_.feedback)) server_.emplace(codec_, *method, plan_.shift);
 }
@@ -72,10 +74,10 @@ std::vector<float> ClientStates::finish_round(const Aggregator& sum) {
 // EF21 averages over those that have sent something; the others are not taken for zeros. DIANA's mean is unbiased over all
 // that are drawn from.
 double ClientStates::population() const {
-  if (plan_.feedback == Feedback::kDiana) return std::accumulate(weights_.begin(), weights_.end(), 0.0);
+  if (plan_.feedback == Feedback::kDiana) return all_examples_;
   double seen = 0;
   for (const auto& [client, state] : clients_)
-    if (std::visit([](const auto& own) { return own.round().has_value(); }, state)) seen += weights_[client];
+    if (std::visit([](const auto& own) { return own.round().has_value(); }, state)) seen += static_cast<double>(clients_of_task_->size(client));
   return seen;
 }
 
@@ -94,9 +96,9 @@ ClientStates::Saved ClientStates::save() const {
 
 void ClientStates::restore(const Saved& saved) {
   if (saved.feedback != plan_.feedback) throw Error(Errc::kBadArgument, "clients have saved states of another feedback");
-  ClientStates restored(codec_, plan_, weights_);
+  ClientStates restored(codec_, plan_, *clients_of_task_);
   for (const auto& [client, bytes] : saved.clients) {
-    if (client >= weights_.size()) throw Error(Errc::kBadArgument, "there is a state of a client that there is not");
+    if (client >= clients_of_task_->count) throw Error(Errc::kBadArgument, "there is a state of a client that there is not");
     restored.clients_.emplace(client, restored_state(bytes));
   }
   if (const auto method = server_method(plan_.feedback))

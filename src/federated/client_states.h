@@ -26,8 +26,8 @@ class ClientStates {
     std::vector<std::byte> server;   // empty where the server remembers nothing
   };
 
-  // `weights`: of all clients. Throws Error for options that do not go with the codec.
-  ClientStates(const Codec& codec, const PlanOptions& plan, std::vector<double> weights);
+  // `clients` must outlive it. Throws Error for options that do not go with the codec.
+  ClientStates(const Codec& codec, const PlanOptions& plan, const Clients& clients);
 
   // Whether clients remember anything; else `encode` is not to be called.
   bool active() const noexcept { return plan_.feedback != Feedback::kNone; }
@@ -55,7 +55,8 @@ class ClientStates {
 
   Codec codec_;
   PlanOptions plan_;
-  std::vector<double> weights_;
+  const Clients* clients_of_task_;
+  double all_examples_ = 0;   // of kDiana: of all clients together
   std::map<std::uint32_t, State> clients_;
   std::optional<ServerShift> server_;
   std::optional<Reference> reference_;

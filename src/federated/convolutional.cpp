@@ -146,9 +146,9 @@ double Convolutional::loss_and_gradient(std::span<const float> parameters, const
   return loss;
 }
 
-std::size_t Convolutional::correct(std::span<const float> parameters, const Examples& examples) {
+Score Convolutional::score(std::span<const float> parameters, const Examples& examples) {
   forward(parameters, examples);
-  return dense_.correct(dense_part(parameters), {layers_.back().pooled, examples.y});
+  return dense_.score(dense_part(parameters), {layers_.back().pooled, examples.y});
 }
 
 const float* Convolutional::input_of(std::size_t layer, const Examples& batch, std::size_t row) const {

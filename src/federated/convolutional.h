@@ -22,7 +22,7 @@ class Convolutional final : public Model {
   void initialize(std::uint64_t seed, std::span<float> parameters) const override;
   double loss_and_gradient(std::span<const float> parameters, const Examples& batch,
                            std::span<float> gradient) override;
-  std::size_t correct(std::span<const float> parameters, const Examples& examples) override;
+  Score score(std::span<const float> parameters, const Examples& examples) override;
 
  private:
   struct Layer {

@@ -31,7 +31,7 @@ std::vector<std::size_t> all_widths(std::size_t features, const std::vector<std:
 Eigen::Index index(std::size_t value) { return static_cast<Eigen::Index>(value); }
 
 // Mean of -log softmax(scores)[label], and its derivative by the scores.
-double softmax_loss(std::span<const std::uint8_t> labels, std::size_t classes, const std::vector<float>& scores,
+double softmax_loss(std::span<const float> labels, std::size_t classes, const std::vector<float>& scores,
                     std::vector<float>& derivative) {
   const float scale = 1 / static_cast<float>(labels.size());
   double loss = 0;
@@ -41,9 +41,10 @@ double softmax_loss(std::span<const std::uint8_t> labels, std::size_t classes, c
     const float largest = *std::max_element(score, score + classes);
     float sum = 0;
     for (std::size_t c = 0; c < classes; ++c) sum += out[c] = std::exp(score[c] - largest);
-    loss += static_cast<double>(std::log(sum)) + static_cast<double>(largest - score[labels[row]]);
+    const auto label = static_cast<std::size_t>(labels[row]);
+    loss += static_cast<double>(std::log(sum)) + static_cast<double>(largest - score[label]);
     for (std::size_t c = 0; c < classes; ++c) {
-      out[c] = (out[c] / sum - (c == labels[row] ? 1.0f : 0.0f)) * scale;
+      out[c] = (out[c] / sum - (c == label ? 1.0f : 0.0f)) * scale;
     }
   }
   return loss / static_cast<double>(labels.size());
@@ -73,7 +74,7 @@ double Dense::loss_and_gradient(std::span<const float> parameters, const Example
 }
 
 double Dense::loss_and_gradients(std::span<const float> parameters, const Examples& batch, std::span<float> gradient,
-                                 std::span<float> input_gradient) {
+                                 std::span<float> features_gradient) {
   const std::size_t rows = batch.y.size();
   forward(parameters, batch);
   gradients_.back().resize(rows * widths_.back());
@@ -84,7 +85,7 @@ double Dense::loss_and_gradients(std::span<const float> parameters, const Exampl
     const float* weight = parameters.data() + layout_.offset(2 * layer - 2);
     const ConstMatrix delta(gradients_[layer].data(), n, out);
     if (layer > 1) gradients_[layer - 1].resize(rows * widths_[layer - 1]);
-    float* below = layer > 1 ? gradients_[layer - 1].data() : input_gradient.data();
+    float* below = layer > 1 ? gradients_[layer - 1].data() : features_gradient.data();
     {
       const auto lock = product_lock();
       Matrix(gradient.data() + layout_.offset(2 * layer - 2), in, out).noalias() =
@@ -101,15 +102,15 @@ double Dense::loss_and_gradients(std::span<const float> parameters, const Exampl
   return loss;
 }
 
-std::size_t Dense::correct(std::span<const float> parameters, const Examples& examples) {
+Score Dense::score(std::span<const float> parameters, const Examples& examples) {
   forward(parameters, examples);
   const std::size_t classes = widths_.back();
   std::size_t count = 0;
   for (std::size_t row = 0; row < examples.y.size(); ++row) {
     const float* score = activations_.back().data() + row * classes;
-    count += std::max_element(score, score + classes) - score == examples.y[row];
+    count += static_cast<std::size_t>(std::max_element(score, score + classes) - score) == static_cast<std::size_t>(examples.y[row]);
   }
-  return count;
+  return {static_cast<double>(count), examples.y.size()};
 }
 
 void Dense::forward(std::span<const float> parameters, const Examples& batch) {

@@ -19,11 +19,9 @@ class Dense final : public Model {
   void initialize(std::uint64_t seed, std::span<float> parameters) const override;
   double loss_and_gradient(std::span<const float> parameters, const Examples& batch,
                            std::span<float> gradient) override;
-  std::size_t correct(std::span<const float> parameters, const Examples& examples) override;
-
-  // The gradient by the examples too, shape [rows, features]: for layers below these.
   double loss_and_gradients(std::span<const float> parameters, const Examples& batch, std::span<float> gradient,
-                            std::span<float> input_gradient);
+                            std::span<float> features_gradient) override;
+  Score score(std::span<const float> parameters, const Examples& examples) override;
 
  private:
   std::size_t layers() const { return widths_.size() - 1; }

@@ -17,18 +17,29 @@ constexpr std::uint64_t kMostHidden = 65536;
 constexpr std::uint64_t kMostChannels = 1024;
 
 // A model whose text is understood, for data of any size. May throw kBadArgument for one that does not fit.
-using Sized = std::function<ModelFactory(std::size_t features, std::size_t classes)>;
+using Shaped = std::function<ModelFactory(const ExampleShape&)>;
 
-Sized softmax(const Spec&) {
-  return [](std::size_t features, std::size_t classes) -> ModelFactory {
-    return [=] { return std::make_unique<Dense>(features, std::vector<std::size_t>(), classes); };
+// For models that put vectors of values into one of some classes.
+void require_classes(const std::string& model, const ExampleShape& shape) {
+  if (shape.classes >= 2 && shape.tokens == 0 && shape.targets == 1) return;
+  throw Error(Errc::kBadArgument, "model '" + model + "' is for values that are put into classes; these examples have " +
+                                      (shape.tokens > 0 ? "numbers of tokens or columns"
+                                       : shape.targets > 1 ? "several targets"
+                                                           : "fewer than two classes"));
+}
+
+Shaped softmax(const Spec& spec) {
+  return [text = spec.text()](const ExampleShape& shape) -> ModelFactory {
+    require_classes(text, shape);
+    return [=] { return std::make_unique<Dense>(shape.features, std::vector<std::size_t>(), shape.classes); };
   };
 }
 
-Sized mlp(const Spec& spec) {
+Shaped mlp(const Spec& spec) {
   const std::vector<std::size_t> hidden{static_cast<std::size_t>(spec.integer("hidden", 1, kMostHidden, 200))};
-  return [=](std::size_t features, std::size_t classes) -> ModelFactory {
-    return [=] { return std::make_unique<Dense>(features, hidden, classes); };
+  return [hidden, text = spec.text()](const ExampleShape& shape) -> ModelFactory {
+    require_classes(text, shape);
+    return [=] { return std::make_unique<Dense>(shape.features, hidden, shape.classes); };
   };
 }
 
@@ -50,10 +61,12 @@ std::vector<std::size_t> parse_channels(const Spec& spec) {
   }
 }
 
-Sized cnn(const Spec& spec) {
+Shaped cnn(const Spec& spec) {
   const auto channels = spec.has("channels") ? parse_channels(spec) : std::vector<std::size_t>{16, 32};
   const auto hidden = static_cast<std::size_t>(spec.integer("hidden", 1, kMostHidden, 64));
-  return [=, text = spec.text()](std::size_t features, std::size_t classes) -> ModelFactory {
+  return [=, text = spec.text()](const ExampleShape& shape) -> ModelFactory {
+    require_classes(text, shape);
+    const std::size_t features = shape.features;
     std::size_t side = 1;
     while (side * side < features) ++side;
     if (side * side != features) {
@@ -65,7 +78,7 @@ Sized cnn(const Spec& spec) {
                                           std::to_string(side) + " pixels " + std::to_string(channels.size()) +
                                           " times; give fewer channels");
     }
-    return [=] { return std::make_unique<Convolutional>(side, channels, hidden, classes); };
+    return [=] { return std::make_unique<Convolutional>(side, channels, hidden, shape.classes); };
   };
 }
 
@@ -74,7 +87,7 @@ struct Entry {
   const char* form;
   const char* summary;
   std::vector<std::string> parameters;
-  Sized (*parse)(const Spec&);
+  Shaped (*parse)(const Spec&);
 };
 
 // THE list of models: a new one is a line here, and a class that implements Model.
@@ -89,7 +102,7 @@ const std::vector<Entry>& entries() {
   return list;
 }
 
-Sized parse(std::string_view text) {
+Shaped parse(std::string_view text) {
   const Spec spec("model", text);
   std::string choices;
   for (const Entry& entry : entries()) {
@@ -104,14 +117,19 @@ Sized parse(std::string_view text) {
 
 }  // namespace
 
+double Model::improve(std::span<float>, const Examples&) {
+  throw Error(Errc::kBadArgument, "this model is trained by descent along its gradient");
+}
+
+double Model::loss_and_gradients(std::span<const float>, const Examples&, std::span<float>, std::span<float>) {
+  throw Error(Errc::kBadArgument, "this model gives no derivative by the features of examples");
+}
+
 void check_model(std::string_view text) { parse(text); }
 
-ModelFactory model_factory(std::string_view text, std::size_t features, std::size_t classes) {
-  if (features == 0 || classes < 2) {
-    throw Error(Errc::kBadArgument, "a model of " + std::to_string(features) + " features and " +
-                                        std::to_string(classes) + " classes; at least 1 and 2 are needed");
-  }
-  return parse(text)(features, classes);
+ModelFactory model_factory(std::string_view text, const ExampleShape& shape) {
+  if (shape.features == 0 || shape.targets == 0) throw Error(Errc::kBadArgument, "examples without features or targets");
+  return parse(text)(shape);
 }
 
 std::vector<ModelInfo> models() {

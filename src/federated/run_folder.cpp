@@ -33,8 +33,8 @@ ordered_json line_of(const TrainingId& id, const ordered_json& names, const Roun
                      std::optional<double> smoothed) {
   ordered_json line = line_of("round", id, names);
   line["round"] = round.round;
-  line["accuracy"] = round.accuracy ? ordered_json(*round.accuracy) : ordered_json();
-  line["smoothed_accuracy"] = smoothed ? ordered_json(*smoothed) : ordered_json();
+  line["score"] = round.score ? ordered_json(*round.score) : ordered_json();
+  line["smoothed_score"] = smoothed ? ordered_json(*smoothed) : ordered_json();
   line["loss"] = round.loss;
   line["upload_bytes"] = round.upload_bytes;
   line["download_bytes"] = round.download_bytes;
@@ -51,7 +51,7 @@ ordered_json line_of(const TrainingId& id, const ordered_json& names, const Roun
 RoundResult round_of(const json& line) {
   RoundResult round;
   round.round = line.at("round");
-  if (!line.at("accuracy").is_null()) round.accuracy = line.at("accuracy").get<double>();
+  if (!line.at("score").is_null()) round.score = line.at("score").get<double>();
   // JSON has no NaN; the writer makes it null.
   round.loss = line.at("loss").is_null() ? std::numeric_limits<double>::quiet_NaN() : line.at("loss").get<double>();
   round.upload_bytes = line.at("upload_bytes");

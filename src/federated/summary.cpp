@@ -4,11 +4,11 @@
 
 namespace fewbits::federated {
 
-std::vector<std::optional<double>> smoothed_accuracy(std::span<const RoundResult> rounds) {
+std::vector<std::optional<double>> smoothed_scores(std::span<const RoundResult> rounds) {
   std::vector<std::optional<double>> smoothed;
   std::vector<double> seen;
   for (const RoundResult& round : rounds) {
-    if (round.accuracy) seen.push_back(*round.accuracy);
+    if (round.score) seen.push_back(*round.score);
     const std::size_t window = std::min(seen.size(), kSmoothedRounds);
     double sum = 0;
     for (std::size_t i = seen.size() - window; i < seen.size(); ++i) sum += seen[i];
@@ -17,17 +17,19 @@ std::vector<std::optional<double>> smoothed_accuracy(std::span<const RoundResult
   return smoothed;
 }
 
-Summary summarize(std::span<const RoundResult> rounds, std::size_t coordinates, std::optional<double> target) {
+Summary summarize(std::span<const RoundResult> rounds, std::size_t coordinates, const Metric& metric,
+                  std::optional<double> target) {
   Summary summary;
-  const std::vector<std::optional<double>> accuracy = smoothed_accuracy(rounds);
+  const auto better = [&](double a, double b) { return metric.higher_is_better ? a > b : a < b; };
+  const std::vector<std::optional<double>> scores = smoothed_scores(rounds);
   for (std::size_t i = 0; i < rounds.size(); ++i) {
     summary.train_seconds += rounds[i].train_seconds;
     summary.encode_seconds += rounds[i].encode_seconds;
     summary.decode_seconds += rounds[i].decode_seconds;
-    if (!accuracy[i]) continue;
-    summary.final_accuracy = accuracy[i];
-    if (!summary.best_accuracy || *accuracy[i] > *summary.best_accuracy) summary.best_accuracy = accuracy[i];
-    if (target && !summary.rounds_to_target && *accuracy[i] >= *target) {
+    if (!scores[i]) continue;
+    summary.final_score = scores[i];
+    if (!summary.best_score || better(*scores[i], *summary.best_score)) summary.best_score = scores[i];
+    if (target && !summary.rounds_to_target && !better(*target, *scores[i])) {
       summary.rounds_to_target = rounds[i].round;
       summary.upload_bytes_to_target = rounds[i].upload_bytes;
     }

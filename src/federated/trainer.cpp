@@ -4,7 +4,6 @@
 #include <tbb/task_arena.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <utility>
 
@@ -14,7 +13,9 @@
 #include "federated/round_codec.h"
 #include "federated/sampling.h"
 #include "federated/server_step.h"
+#include "federated/score.h"
 #include "federated/stopwatch.h"
+#include "federated/table.h"
 #include "fewbits/aggregator.h"
 #include "fewbits/error.h"
 #include "fewbits/federated/federated.h"
@@ -36,17 +37,13 @@ bool positive(double value) { return std::isfinite(value) && value > 0; }
 
 void check(const Task& task) {
   require(task.model != nullptr, "the task has no model");
-  require(!task.train.y.empty() && !task.test.y.empty(), "the task has no training or no test examples");
-  require(task.train.x.size() % task.train.y.size() == 0 &&
-              task.test.x.size() == task.test.y.size() * (task.train.x.size() / task.train.y.size()),
-          "training and test examples differ in their number of features");
-  require(!task.clients.empty() && task.clients.size() <= 0xFFFF'FFFFu, "the task has no clients, or too many");
-  for (const auto& rows : task.clients) {
-    for (const std::uint32_t row : rows) {
-      require(row < task.train.y.size(), "a client has row " + std::to_string(row) + " of " +
-                                             std::to_string(task.train.y.size()) + " training examples");
-    }
-  }
+  require(task.shape.features > 0 && task.shape.targets > 0, "the task's examples have no features or no targets");
+  check_table(task.train, task.shape, "training");
+  check_table(task.test, task.shape, "test");
+  require(rows_of(task.train, task.shape) > 0 && rows_of(task.test, task.shape) > 0,
+          "the task has no training or no test examples");
+  require(task.clients.count > 0 && task.clients.count <= 0xFFFF'FFFFu, "the task has no clients, or too many");
+  require(task.clients.size != nullptr && task.clients.rows != nullptr, "the task does not say which rows clients have");
 }
 
 void check(const Options& options, const PlanOptions& plan, std::size_t clients) {
@@ -73,12 +70,6 @@ void check(const Options& options, const PlanOptions& plan, std::size_t clients)
   require(std::isfinite(plan.prox) && plan.prox >= 0, "prox must be at least 0");
 }
 
-std::vector<double> weights_of(const Task& task) {
-  std::vector<double> weights;
-  for (const auto& rows : task.clients) weights.push_back(static_cast<double>(rows.size()));
-  return weights;
-}
-
 bool is_divergence(const Error& error) {
   return error.code() == Errc::kNotFinite || error.code() == Errc::kTooLarge;
 }
@@ -95,11 +86,11 @@ std::vector<std::uint32_t> spread(const std::vector<std::uint32_t>& clients, std
 struct Trainer::State {
   State(const Task& the_task, const Options& the_options, const PlanOptions& the_plan)
       : task((check(the_task), the_task)),
-        options((check(the_options, the_plan, the_task.clients.size()), the_options)),
+        options((check(the_options, the_plan, the_task.clients.count), the_options)),
         plan(the_plan),
         model(task.model()),
         codec(Codec::compile(plan.plan, model->layout()), plan.private_step),
-        states(codec.plan(), plan, weights_of(task)),
+        states(codec.plan(), plan, task.clients),
         arena(options.threads == 0 ? tbb::task_arena::automatic : static_cast<int>(options.threads)),
         workers([this] { return Worker(task, options, codec.plan()); }),
         parameters(model->layout().elements()),
@@ -163,8 +154,8 @@ struct Trainer::State {
 
 // The weighted mean of the cohort's updates, and what it cost. None when training has diverged; empty when nobody sent.
 std::optional<std::vector<float>> Trainer::State::average(RoundResult& result) {
-  std::vector<std::uint32_t> cohort = sample_clients(options, task.clients.size(), result.round);
-  std::erase_if(cohort, [&](std::uint32_t client) { return task.clients[client].empty(); });
+  std::vector<std::uint32_t> cohort = sample_clients(options, task.clients.count, result.round);
+  std::erase_if(cohort, [&](std::uint32_t client) { return task.clients.size(client) == 0; });
   std::optional<Structure> family;
   if (codec.now().structured()) family.emplace(codec.now(), RoundContext{options.seed, result.round});
   const std::vector<std::uint32_t> observed = spread(cohort, observed_clients);
@@ -188,7 +179,7 @@ std::optional<std::vector<float>> Trainer::State::average(RoundResult& result) {
     const std::vector<Outcome> outcomes = train(assignment, part, begin);
     Stopwatch watch;
     for (std::size_t i = 0; i < part.size(); ++i) {
-      const std::size_t examples = task.clients[part[i]].size();
+      const std::size_t examples = task.clients.size(part[i]);
       try {
         if (outcomes[i].refusal) throw *outcomes[i].refusal;
         sum.add(outcomes[i].reply.frame, {.client = part[i],
@@ -232,18 +223,19 @@ std::optional<std::vector<float>> Trainer::State::average(RoundResult& result) {
 }
 
 double Trainer::State::evaluate() {
-  const std::size_t rows = task.test.y.size();
-  const std::size_t features = task.test.x.size() / rows;
-  std::atomic<std::size_t> correct{0};
+  const std::size_t all = rows_of(task.test, task.shape);
+  const std::size_t rows = options.eval_examples == 0 ? all : std::min(options.eval_examples, all);
+  std::vector<Score> scores((rows + kRowsPerEvaluation - 1) / kRowsPerEvaluation);
   arena.execute([&] {
-    tbb::parallel_for(std::size_t{0}, (rows + kRowsPerEvaluation - 1) / kRowsPerEvaluation, [&](std::size_t part) {
-      const std::size_t begin = part * kRowsPerEvaluation;
-      const std::size_t count = std::min(kRowsPerEvaluation, rows - begin);
-      const Examples examples{task.test.x.subspan(begin * features, count * features), task.test.y.subspan(begin, count)};
-      correct += workers.local().model().correct(server.released(parameters), examples);
+    tbb::parallel_for(std::size_t{0}, scores.size(), [&](std::size_t part) {
+      std::vector<std::uint32_t> chosen;
+      for (std::size_t row = part * kRowsPerEvaluation; row < std::min(rows, (part + 1) * kRowsPerEvaluation); ++row) {
+        chosen.push_back(static_cast<std::uint32_t>(row * all / rows));
+      }
+      scores[part] = workers.local().score(task.test, chosen, server.released(parameters));
     });
   });
-  return static_cast<double>(correct) / static_cast<double>(rows);
+  return value_of(std::span<const Score>(scores), model->metric());
 }
 
 Trainer::Trainer(const Task& task, const Options& options, const PlanOptions& plan)
@@ -268,7 +260,7 @@ std::optional<RoundResult> Trainer::step() {
   result.upload_bytes = s.upload_bytes += result.upload_bytes;
   result.download_bytes = s.download_bytes += result.download_bytes;
   result.frames = s.frames += result.clients;
-  if (s.round % s.options.eval_every == 0 || s.round == s.options.rounds) result.accuracy = s.evaluate();
+  if (s.round % s.options.eval_every == 0 || s.round == s.options.rounds) result.score = s.evaluate();
   result.seconds = watch.lap();
   return result;
 }
@@ -282,6 +274,8 @@ std::uint32_t Trainer::round() const noexcept { return state_->round; }
 bool Trainer::done() const noexcept { return state_->round == state_->options.rounds || !state_->stopped.empty(); }
 const std::string& Trainer::stopped() const noexcept { return state_->stopped; }
 const Codec& Trainer::codec() const noexcept { return state_->codec.plan(); }
+const Layout& Trainer::layout() const noexcept { return state_->model->layout(); }
+Metric Trainer::metric() const noexcept { return state_->model->metric(); }
 std::span<const float> Trainer::parameters() const noexcept { return state_->parameters; }
 std::span<const float> Trainer::released() const noexcept { return state_->server.released(state_->parameters); }
 

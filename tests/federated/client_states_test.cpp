@@ -92,7 +92,7 @@ TEST_P(EveryFeedback, Learns) {
   longer.rounds = 40;
   Trainer trainer(synthetic.task, longer, plan_of(GetParam()));
   // Chance is 1/3; the clusters are ten noise deviations apart.
-  EXPECT_GT(*run_all(trainer).back().accuracy, 0.95);
+  EXPECT_GT(*run_all(trainer).back().score, 0.95);
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -107,7 +107,7 @@ INSTANTIATE_TEST_SUITE_P(
 TEST(ClientStates, AnExactCodecTrainsAsWithoutThem) {
   const SyntheticTask synthetic;
   Options all = options();
-  all.clients_per_round = synthetic.task.clients.size();
+  all.clients_per_round = synthetic.rows_of_each.size();
   Trainer plain(synthetic.task, all, {});
   run_all(plain);
   Trainer ef14(synthetic.task, all, {.feedback = Feedback::kEf14});

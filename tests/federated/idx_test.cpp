@@ -136,7 +136,7 @@ TEST_F(IdxFolder, FourFilesAreADataSet) {
   const Dataset set = load_images("own", folder_);
   EXPECT_EQ(set.features, 3u);
   EXPECT_EQ(set.classes, 5u);
-  EXPECT_EQ(set.train.y, (std::vector<std::uint8_t>{4, 1}));
+  EXPECT_EQ(set.train.y, (std::vector<float>{4, 1}));
   ASSERT_EQ(set.train.x.size(), 6u);
   EXPECT_EQ(set.train.x[0], 0.0f);
   EXPECT_EQ(set.train.x[1], 0.2f);

@@ -19,12 +19,12 @@ namespace {
 
 struct Data {
   std::vector<float> x;
-  std::vector<std::uint8_t> y;
+  std::vector<float> y;
   Data(std::size_t rows, std::size_t features, std::size_t classes) {
     RandomReader random(stream_key({static_cast<std::uint64_t>(Purpose::kSynthetic), rows, features, classes}));
     datasets::NormalReader normal(random);
     for (std::size_t i = 0; i < rows * features; ++i) x.push_back(static_cast<float>(normal.next()));
-    for (std::size_t i = 0; i < rows; ++i) y.push_back(static_cast<std::uint8_t>(random.below(classes)));
+    for (std::size_t i = 0; i < rows; ++i) y.push_back(static_cast<float>(random.below(classes)));
   }
 };
 
@@ -95,7 +95,7 @@ double plain_loss(const Layout& layout, const Values& parameters, const Data& da
     }
     double sum = 0;
     for (const double score : values) sum += std::exp(score);
-    loss += std::log(sum) - values[data.y[row]];
+    loss += std::log(sum) - values[static_cast<std::size_t>(data.y[row])];
   }
   return loss / static_cast<double>(data.y.size());
 }
@@ -110,7 +110,7 @@ class EveryModel : public testing::TestWithParam<Choice> {};
 
 TEST_P(EveryModel, GradientIsTheDerivativeOfTheLoss) {
   const Data data(11, GetParam().features, 4);
-  const std::unique_ptr<Model> model = model_factory(GetParam().model, GetParam().features, 4)();
+  const std::unique_ptr<Model> model = model_factory(GetParam().model, {.features = GetParam().features, .classes = 4})();
   std::vector<float> parameters = initial(*model, 3);
   RandomReader random(stream_key({static_cast<std::uint64_t>(Purpose::kSynthetic), 99}));
   for (float& value : parameters) value += static_cast<float>(random.uniform() - 0.5) * 0.2f;  // biases too
@@ -137,7 +137,7 @@ TEST_P(EveryModel, GradientIsTheDerivativeOfTheLoss) {
 TEST_P(EveryModel, CorrectCountsTheLargestScores) {
   const std::size_t features = GetParam().features;
   const Data data(200, features, 4);
-  const std::unique_ptr<Model> model = model_factory(GetParam().model, features, 4)();
+  const std::unique_ptr<Model> model = model_factory(GetParam().model, {.features = features, .classes = 4})();
   const std::vector<float> parameters = initial(*model, 3);
   const Values at(parameters.begin(), parameters.end());
   std::size_t count = 0;
@@ -145,8 +145,8 @@ TEST_P(EveryModel, CorrectCountsTheLargestScores) {
     Data one(1, features, 4);
     std::copy_n(data.x.begin() + static_cast<std::ptrdiff_t>(row * features), features, one.x.begin());
     double least = 1e300;
-    std::uint8_t best = 0;
-    for (std::uint8_t c = 0; c < 4; ++c) {
+    float best = 0;
+    for (float c = 0; c < 4; ++c) {
       one.y[0] = c;
       const double loss = plain_loss(model->layout(), at, one);
       if (loss < least) {
@@ -156,11 +156,11 @@ TEST_P(EveryModel, CorrectCountsTheLargestScores) {
     }
     count += best == data.y[row];
   }
-  EXPECT_EQ(model->correct(parameters, {data.x, data.y}), count);
+  EXPECT_EQ(model->score(parameters, {data.x, data.y}).sum, static_cast<double>(count));
 }
 
 TEST_P(EveryModel, InitialWeightsHaveHesVariance) {
-  const std::unique_ptr<Model> model = model_factory(GetParam().model, 784, 10)();
+  const std::unique_ptr<Model> model = model_factory(GetParam().model, {.features = 784, .classes = 10})();
   const std::vector<float> parameters = initial(*model, 1);
   EXPECT_EQ(parameters, initial(*model, 1));
   EXPECT_NE(parameters, initial(*model, 2));
@@ -186,15 +186,15 @@ INSTANTIATE_TEST_SUITE_P(All, EveryModel,
                                          Choice{"cnn:channels=2-1-3,hidden=4", 121}));
 
 TEST(Models, LayoutOfThePerceptron) {
-  EXPECT_EQ(model_factory("mlp", 784, 10)()->layout().text(),
+  EXPECT_EQ(model_factory("mlp", {.features = 784, .classes = 10})()->layout().text(),
             "dense1.weight\t784,200\ndense1.bias\t200\ndense2.weight\t200,10\ndense2.bias\t10\n");
 }
 
 TEST(Models, LayoutOfTheConvolutionalNetwork) {
-  EXPECT_EQ(model_factory("cnn", 784, 10)()->layout().text(),
+  EXPECT_EQ(model_factory("cnn", {.features = 784, .classes = 10})()->layout().text(),
             "conv1.weight\t16,1,3,3\nconv1.bias\t16\nconv2.weight\t32,16,3,3\nconv2.bias\t32\n"
             "dense1.weight\t1568,64\ndense1.bias\t64\ndense2.weight\t64,10\ndense2.bias\t10\n");
-  EXPECT_EQ(model_factory("cnn:hidden=7,channels=4", 784, 3)()->layout().text(),
+  EXPECT_EQ(model_factory("cnn:hidden=7,channels=4", {.features = 784, .classes = 3})()->layout().text(),
             "conv1.weight\t4,1,3,3\nconv1.bias\t4\ndense1.weight\t784,7\ndense1.bias\t7\ndense2.weight\t7,3\n"
             "dense2.bias\t3\n");
 }
@@ -202,7 +202,7 @@ TEST(Models, LayoutOfTheConvolutionalNetwork) {
 TEST(Models, BadTextGivesTheChoices) {
   const auto refusal = [](const char* text, std::size_t features = 784) -> std::string {
     try {
-      model_factory(text, features, 10);
+      model_factory(text, {.features = features, .classes = 10});
     } catch (const Error& error) {
       return error.what();
     }
@@ -226,7 +226,7 @@ TEST(Models, BadTextGivesTheChoices) {
 // calls.
 TEST(Models, GradientsAreTheSameBitsInEveryThread) {
   for (const auto& [text, repeats] : {std::pair{"mlp", 400}, std::pair{"cnn", 8}}) {
-    const ModelFactory factory = model_factory(text, 784, 10);
+    const ModelFactory factory = model_factory(text, {.features = 784, .classes = 10});
     for (const std::size_t rows : {std::size_t{32}, std::size_t{24}, std::size_t{1}}) {
       const Data data(rows, 784, 10);
       const std::vector<float> parameters = initial(*factory(), 1);
@@ -254,14 +254,14 @@ TEST(Models, GradientsAreTheSameBitsInEveryThread) {
 // Scratch memory of a large batch, and of an evaluation, leaves no trace in a smaller one.
 TEST(Models, AnUsedModelGivesTheBitsOfAFreshOne) {
   for (const char* text : {"mlp:hidden=6", "cnn:channels=3-2,hidden=5"}) {
-    const ModelFactory factory = model_factory(text, 64, 3);
+    const ModelFactory factory = model_factory(text, {.features = 64, .classes = 3});
     const std::vector<float> parameters = initial(*factory(), 1);
     const Data large(40, 64, 3), small(5, 64, 3);
     std::vector<float> expected(parameters.size()), gradient(parameters.size(), 5.0f);
     factory()->loss_and_gradient(parameters, {small.x, small.y}, expected);
     const std::unique_ptr<Model> used = factory();
     used->loss_and_gradient(parameters, {large.x, large.y}, gradient);
-    used->correct(parameters, {large.x, large.y});
+    used->score(parameters, {large.x, large.y});
     used->loss_and_gradient(parameters, {small.x, small.y}, gradient);
     EXPECT_EQ(std::memcmp(gradient.data(), expected.data(), gradient.size() * sizeof(float)), 0) << text;
   }

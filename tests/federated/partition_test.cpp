@@ -17,9 +17,9 @@ constexpr std::size_t kPerClass = 600;
 constexpr std::size_t kRows = kClasses * kPerClass;
 
 // Labels in a mixed order, as in a real file.
-std::vector<std::uint8_t> labels() {
-  std::vector<std::uint8_t> result(kRows);
-  for (std::size_t i = 0; i < kRows; ++i) result[i] = static_cast<std::uint8_t>(i * 7919 % kClasses);
+std::vector<float> labels() {
+  std::vector<float> result(kRows);
+  for (std::size_t i = 0; i < kRows; ++i) result[i] = static_cast<float>(i * 7919 % kClasses);
   return result;
 }
 
@@ -28,9 +28,9 @@ Partition split(const std::string& text, std::size_t clients, std::uint64_t seed
 }
 
 std::vector<std::size_t> class_counts(const std::vector<std::uint32_t>& rows) {
-  const std::vector<std::uint8_t> y = labels();
+  const std::vector<float> y = labels();
   std::vector<std::size_t> counts(kClasses);
-  for (const std::uint32_t row : rows) ++counts[y[row]];
+  for (const std::uint32_t row : rows) ++counts[static_cast<std::size_t>(y[row])];
   return counts;
 }
 

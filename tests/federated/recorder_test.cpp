@@ -59,7 +59,7 @@ class RecorderTest : public testing::Test {
 
 // The server's step is the mean of what was recorded of all clients, by examples.
 TEST_F(RecorderTest, TheRoundsMeanIsThatOfTheRecordedUpdates) {
-  options_.clients_per_round = synthetic_.task.clients.size();
+  options_.clients_per_round = synthetic_.rows_of_each.size();
   const Recorder recorder = make({2}, 100);
   Trainer trainer(synthetic_.task, options_, {.plan = "f32"});
   recorder.watch(trainer);
@@ -69,8 +69,8 @@ TEST_F(RecorderTest, TheRoundsMeanIsThatOfTheRecordedUpdates) {
   const std::size_t examples = trainer.step()->examples;
   std::vector<double> mean(start.size());
   std::size_t files = 0;
-  for (std::size_t client = 0; client < synthetic_.task.clients.size(); ++client) {
-    const std::size_t rows = synthetic_.task.clients[client].size();
+  for (std::size_t client = 0; client < synthetic_.rows_of_each.size(); ++client) {
+    const std::size_t rows = synthetic_.rows_of_each[client].size();
     if (rows == 0) continue;
     const std::string id = std::to_string(client);
     const std::string name = "round0002-client" + std::string(4 - id.size(), '0') + id + ".npz";

@@ -45,7 +45,7 @@ class RunFolderTest : public testing::Test {
     Trainer trainer(synthetic_.task, options_, {});
     for (int i = 0; i < 2; ++i) {
       const RoundResult round = trainer.step().value();
-      run.add_round(0, kNames, round, round.accuracy, trainer.save());
+      run.add_round(0, kNames, round, round.score, trainer.save());
     }
   }
 
@@ -86,7 +86,7 @@ TEST_F(RunFolderTest, ARoundSurvivesItsLineBitByBit) {
   Trainer trainer(synthetic_.task, options_, {});
   const RoundResult first = trainer.step().value();
   const RoundResult read = RunFolder::open(folder_).rounds(0)[0];
-  EXPECT_EQ(read.accuracy, first.accuracy);
+  EXPECT_EQ(read.score, first.score);
   EXPECT_EQ(read.loss, first.loss);
   EXPECT_EQ(read.upload_bytes, first.upload_bytes);
   EXPECT_EQ(read.download_bytes, first.download_bytes);
@@ -100,11 +100,11 @@ TEST_F(RunFolderTest, ALossThatIsNoNumberSurvives) {
   Trainer trainer(synthetic_.task, options_, {});
   RoundResult round = trainer.step().value();
   round.loss = std::nan("");
-  round.accuracy.reset();
+  round.score.reset();
   run.add_round(0, kNames, round, std::nullopt, trainer.save());
   const RoundResult read = RunFolder::open(folder_).rounds(0)[0];
   EXPECT_TRUE(std::isnan(read.loss));
-  EXPECT_FALSE(read.accuracy.has_value());
+  EXPECT_FALSE(read.score.has_value());
 }
 
 // Of 40 MB every third round is kept: 16 MB a round.
@@ -120,7 +120,7 @@ TEST_F(RunFolderTest, LargeCheckpointsAreWrittenEveryFewRounds) {
     due.push_back(run.checkpoint_is_due(0));
     state = trainer.save();
     if (i < 5) state.resize(40u << 20);
-    run.add_round(0, kNames, round, round.accuracy, due.back() ? std::optional(state) : std::nullopt);
+    run.add_round(0, kNames, round, round.score, due.back() ? std::optional(state) : std::nullopt);
   }
   // The fourth is large as well; the seventh is small, and so the next one is due again.
   EXPECT_EQ(due, (std::vector<bool>{true, false, false, true, false, false, true, true}));
@@ -138,7 +138,7 @@ TEST_F(RunFolderTest, RoundsWithoutACheckpointAreDoneAgain) {
     trainer.restore(run.checkpoint(0).value());
     for (int i = 0; i < 2; ++i) {
       const RoundResult round = trainer.step().value();
-      run.add_round(0, kNames, round, round.accuracy, std::nullopt);
+      run.add_round(0, kNames, round, round.score, std::nullopt);
     }
     EXPECT_EQ(lines().size(), 5u);
   }
@@ -153,7 +153,7 @@ TEST_F(RunFolderTest, SeedsHaveRoundsAndCheckpointsOfTheirOwn) {
     Trainer trainer(synthetic_.task, options_, {});
     for (std::uint64_t i = 0; i < seed - 20; ++i) {
       const RoundResult round = trainer.step().value();
-      run.add_round({1, seed}, kNames, round, round.accuracy, trainer.save());
+      run.add_round({1, seed}, kNames, round, round.score, trainer.save());
     }
   }
   run.add_stop({1, 22}, kNames, "diverged", run.checkpoint({1, 22}).value());

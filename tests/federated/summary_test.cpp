@@ -12,7 +12,7 @@ std::vector<RoundResult> rounds_of(const std::vector<std::optional<double>>& acc
   for (const auto& accuracy : accuracies) {
     RoundResult round;
     round.round = static_cast<std::uint32_t>(rounds.size() + 1);
-    round.accuracy = accuracy;
+    round.score = accuracy;
     round.frames = 2 * round.round;
     round.upload_bytes = 100 * round.round;
     round.download_bytes = 400 * round.round;
@@ -25,35 +25,39 @@ std::vector<RoundResult> rounds_of(const std::vector<std::optional<double>>& acc
 }
 
 TEST(Summary, AccuracyIsTheMeanOfTheLastFiveEvaluations) {
-  const auto smoothed = smoothed_accuracy(rounds_of({0.1, 0.2, std::nullopt, 0.3, 0.4, 0.5, 0.6}));
+  const auto smoothed = smoothed_scores(rounds_of({0.1, 0.2, std::nullopt, 0.3, 0.4, 0.5, 0.6}));
   ASSERT_EQ(smoothed.size(), 7u);
   EXPECT_DOUBLE_EQ(*smoothed[0], 0.1);
   EXPECT_DOUBLE_EQ(*smoothed[1], 0.15);
   EXPECT_DOUBLE_EQ(*smoothed[2], 0.15);
   EXPECT_DOUBLE_EQ(*smoothed[5], 0.3);
   EXPECT_DOUBLE_EQ(*smoothed[6], 0.4);
-  EXPECT_FALSE(smoothed_accuracy(rounds_of({std::nullopt}))[0].has_value());
+  EXPECT_FALSE(smoothed_scores(rounds_of({std::nullopt}))[0].has_value());
 }
 
 TEST(Summary, TheTargetIsReachedByTheSmoothedAccuracy) {
   const auto rounds = rounds_of({0.1, 0.9, 0.1, 0.9, 0.5, 0.9, 0.1});
   // Means: 0.1, 0.5, 0.3667, 0.5, 0.5, 0.66, 0.5
-  const Summary summary = summarize(rounds, 50, 0.6);
+  const Summary summary = summarize(rounds, 50, {}, 0.6);
   EXPECT_EQ(summary.rounds_to_target, 6u);
   EXPECT_EQ(summary.upload_bytes_to_target, 600u);
-  EXPECT_DOUBLE_EQ(*summary.best_accuracy, 0.66);
-  EXPECT_DOUBLE_EQ(*summary.final_accuracy, 0.5);
+  EXPECT_DOUBLE_EQ(*summary.best_score, 0.66);
+  EXPECT_DOUBLE_EQ(*summary.final_score, 0.5);
   EXPECT_EQ(summary.upload_bytes, 700u);
   EXPECT_EQ(summary.download_bytes, 2800u);
   EXPECT_DOUBLE_EQ(summary.bits_per_coordinate, 8.0 * 700 / (14 * 50));
   EXPECT_DOUBLE_EQ(summary.codec_time_share, 0.25);
-  EXPECT_FALSE(summarize(rounds, 50, 0.7).rounds_to_target.has_value());
-  EXPECT_FALSE(summarize(rounds, 50, std::nullopt).upload_bytes_to_target.has_value());
+  // Of errors the least is the best, and a target is reached from above.
+  const Summary errors = summarize(rounds_of({0.9, 0.5, 0.7}), 50, {.name = "rmse", .higher_is_better = false}, 0.7);
+  EXPECT_DOUBLE_EQ(*errors.best_score, 0.7);
+  EXPECT_EQ(*errors.rounds_to_target, 2u);
+  EXPECT_FALSE(summarize(rounds, 50, {}, 0.7).rounds_to_target.has_value());
+  EXPECT_FALSE(summarize(rounds, 50, {}, std::nullopt).upload_bytes_to_target.has_value());
 }
 
 TEST(Summary, OfNothingIsEmpty) {
-  const Summary summary = summarize({}, 50, 0.5);
-  EXPECT_FALSE(summary.best_accuracy || summary.final_accuracy || summary.rounds_to_target);
+  const Summary summary = summarize({}, 50, {}, 0.5);
+  EXPECT_FALSE(summary.best_score || summary.final_score || summary.rounds_to_target);
   EXPECT_EQ(summary.bits_per_coordinate, 0);
 }
 

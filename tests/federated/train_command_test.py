@@ -52,9 +52,9 @@ class TrainCommand(unittest.TestCase):
         self.assertIn("round 7/7", done.stderr)
         summary = json.loads((self.out / "summary.json").read_text())
         self.assertEqual(
-            {k: summary[k] for k in ("dataset", "model", "parameters", "clients", "clients_per_round", "rounds", "target_accuracy")},
+            {k: summary[k] for k in ("dataset", "model", "parameters", "clients", "clients_per_round", "rounds", "target_score")},
             {"dataset": "fashion-mnist", "model": "softmax", "parameters": 7850, "clients": 100, "clients_per_round": 10,
-             "rounds": 7, "target_accuracy": 0.6},
+             "rounds": 7, "target_score": 0.6},
         )
         lines = results(self.out)
         self.assertEqual(lines[0]["type"], "run")
@@ -63,10 +63,10 @@ class TrainCommand(unittest.TestCase):
         for entry in summary["plans"]:
             rounds = [line for line in lines[1:] if line["plan"] == entry["plan"]]
             self.assertEqual([line["round"] for line in rounds], list(range(1, 8)))
-            accuracies = [line["accuracy"] for line in rounds]
+            accuracies = [line["score"] for line in rounds]
             smooth = [sum(accuracies[max(0, i - 4) : i + 1]) / len(accuracies[max(0, i - 4) : i + 1]) for i in range(7)]
-            self.assertAlmostEqual(entry["final_accuracy"], smooth[-1], places=12)
-            self.assertAlmostEqual(entry["best_accuracy"], max(smooth), places=12)
+            self.assertAlmostEqual(entry["final_score"], smooth[-1], places=12)
+            self.assertAlmostEqual(entry["best_score"], max(smooth), places=12)
             reached = next((i for i, value in enumerate(smooth) if value >= 0.6), None)
             self.assertEqual(entry["rounds_to_target"], None if reached is None else reached + 1)
             self.assertEqual(entry["upload_bytes_to_target"], None if reached is None else rounds[reached]["upload_bytes"])
@@ -79,7 +79,7 @@ class TrainCommand(unittest.TestCase):
     def test_a_target_by_default_is_98_percent_of_float32s_best(self):
         done = train(*SETTING, "--rounds", 3, "--json")
         summary = json.loads(done.stdout)
-        self.assertAlmostEqual(summary["target_accuracy"], 0.98 * summary["plans"][0]["best_accuracy"], places=12)
+        self.assertAlmostEqual(summary["target_score"], 0.98 * summary["plans"][0]["best_score"], places=12)
         self.assertIn("no target", self.refused("--plan", "hadamard+quantize:bits=1", "--rounds", 1))
         train("--model", "softmax", "--plan", "hadamard+quantize:bits=1", "--rounds", 1, "--target", "none", "--quiet")
 
@@ -100,7 +100,7 @@ class TrainCommand(unittest.TestCase):
         train("--config", toml, "--out", outs[1])
         train("--config", as_json, "--out", outs[2])
         self.assertEqual(results(outs[0]), results(outs[1]))
-        self.assertEqual([r.get("accuracy") for r in results(outs[0])], [r.get("accuracy") for r in results(outs[2])])
+        self.assertEqual([r.get("score") for r in results(outs[0])], [r.get("score") for r in results(outs[2])])
         summary = json.loads(train("--config", toml, "--rounds", 2, "--json").stdout)
         self.assertEqual(summary["rounds"], 2)  # flags go first
         toml.write_text("ronds = 3\n")

@@ -89,7 +89,7 @@ class Seeds(unittest.TestCase):
         self.assertEqual(timeless(summary["per_seed"]), timeless(singles))
 
         for index, plan in enumerate(summary["plans"]):
-            for key in ("best_accuracy", "rounds_to_target", "upload_bytes_to_target", "bits_per_coordinate"):
+            for key in ("best_score", "rounds_to_target", "upload_bytes_to_target", "bits_per_coordinate"):
                 values = [v for v in (single["plans"][index][key] for single in singles) if v is not None]
                 if len(values) < 2:
                     continue
@@ -106,7 +106,7 @@ class Seeds(unittest.TestCase):
                 worst = 0 if fewer else math.inf
                 median = statistics.median(worst if ratio is None else ratio for ratio in ratios)
                 self.assertAlmostEqual(plan[key]["median"], None if median == worst else median, places=9)
-        self.assertEqual(summary["target_accuracy"]["min"], min(single["target_accuracy"] for single in singles))
+        self.assertEqual(summary["target_score"]["min"], min(single["target_score"] for single in singles))
 
     def test_an_interrupted_run_of_several_seeds_is_resumed_bit_for_bit(self):
         record = pathlib.Path(self.folder.name) / "updates"

@@ -41,7 +41,7 @@ void expect_same(const std::vector<RoundResult>& a, const std::vector<RoundResul
   ASSERT_EQ(a.size(), b.size());
   for (std::size_t i = 0; i < a.size(); ++i) {
     EXPECT_EQ(a[i].round, b[i].round);
-    EXPECT_EQ(a[i].accuracy, b[i].accuracy);
+    EXPECT_EQ(a[i].score, b[i].score);
     EXPECT_EQ(a[i].loss, b[i].loss);
     EXPECT_EQ(a[i].clients, b[i].clients);
     EXPECT_EQ(a[i].examples, b[i].examples);
@@ -124,7 +124,7 @@ TEST(Trainer, ARoundIsTheWeightedMeanOfLocalSteps) {
   const SyntheticTask synthetic;
   Options all = options();
   all.rounds = 1;
-  all.clients_per_round = synthetic.task.clients.size();
+  all.clients_per_round = synthetic.rows_of_each.size();
   all.epochs = 1;
   all.batch = 1000;
   const PlanOptions plan{.learning_rate = 0.2, .server_learning_rate = 0.7};
@@ -133,10 +133,10 @@ TEST(Trainer, ARoundIsTheWeightedMeanOfLocalSteps) {
   model->initialize(all.seed, start);
   std::vector<double> step(start.size());
   std::vector<float> gradient(start.size());
-  for (const auto& rows : synthetic.task.clients) {
+  for (const auto& rows : synthetic.rows_of_each) {
     if (rows.empty()) continue;
     std::vector<float> x;
-    std::vector<std::uint8_t> y;
+    std::vector<float> y;
     for (const std::uint32_t row : rows) {
       for (std::size_t i = 0; i < SyntheticTask::kFeatures; ++i) {
         x.push_back(synthetic.train_x[row * SyntheticTask::kFeatures + i]);
@@ -150,7 +150,7 @@ TEST(Trainer, ARoundIsTheWeightedMeanOfLocalSteps) {
   const auto result = trainer.step();
   ASSERT_TRUE(result.has_value());
   EXPECT_EQ(result->examples, 400u);
-  EXPECT_EQ(result->clients, synthetic.task.clients.size() - 1);  // the last has no examples: it sends nothing
+  EXPECT_EQ(result->clients, synthetic.rows_of_each.size() - 1);  // the last has no examples: it sends nothing
   for (std::size_t i = 0; i < step.size(); ++i) {
     // Rounding of float32 values below 4, a few times.
     ASSERT_NEAR(trainer.parameters()[i], start[i] + 0.7 * step[i], 2e-6) << i;
@@ -220,8 +220,8 @@ TEST(Trainer, TheAverageOfModelsIsWhatIsEvaluated) {
     ASSERT_NEAR(released[i], (models[0][i] + 2.0 * models[1][i] + 4.0 * models[2][i]) / 7, 2e-6) << i;
   EXPECT_TRUE(same_bits(plain.released(), plain.parameters()));
   const std::unique_ptr<Model> model = synthetic.task.model();
-  const auto correct = static_cast<double>(model->correct(released, synthetic.task.test));
-  EXPECT_EQ(*last->accuracy, correct / static_cast<double>(synthetic.task.test.y.size()));
+  const auto correct = model->score(released, {synthetic.test_x, synthetic.test_y}).sum;
+  EXPECT_EQ(*last->score, correct / static_cast<double>(synthetic.task.test.y.size()));
 }
 
 // Two full-batch steps: the term is zero in the first, and μ times the first step in the second.
@@ -293,7 +293,7 @@ TEST(Trainer, LearnsWithFewBits) {
     Trainer trainer(synthetic.task, longer, {.plan = text});
     const std::vector<RoundResult> rounds = run_all(trainer);
     // Chance is 1/3; the clusters are ten noise deviations apart.
-    EXPECT_GT(*rounds.back().accuracy, 0.95) << text;
+    EXPECT_GT(*rounds.back().score, 0.95) << text;
     EXPECT_LT(rounds.back().loss, rounds.front().loss) << text;
   }
 }
@@ -310,12 +310,12 @@ TEST(Trainer, SamplingByChanceVariesTheCohort) {
   std::size_t clients = 0, evaluations = 0;
   for (const RoundResult& round : run_all(trainer)) {
     clients += round.clients;
-    evaluations += round.accuracy.has_value();
+    evaluations += round.score.has_value();
   }
   EXPECT_EQ(trainer.round(), 200u);
   EXPECT_EQ(evaluations, 1u);
   std::size_t with_data = 0;
-  for (const auto& rows : synthetic.task.clients) with_data += !rows.empty();
+  for (const auto& rows : synthetic.rows_of_each) with_data += !rows.empty();
   // Binomial: six standard deviations.
   const double draws = 200.0 * static_cast<double>(with_data);
   EXPECT_NEAR(static_cast<double>(clients), 0.3 * draws, 6 * std::sqrt(draws * 0.3 * 0.7));
@@ -328,7 +328,7 @@ TEST(Trainer, EvaluatesWhereAskedAndAtTheEnd) {
   some.eval_every = 3;
   Trainer trainer(synthetic.task, some, {});
   std::vector<bool> evaluated;
-  for (const RoundResult& round : run_all(trainer)) evaluated.push_back(round.accuracy.has_value());
+  for (const RoundResult& round : run_all(trainer)) evaluated.push_back(round.score.has_value());
   EXPECT_EQ(evaluated, (std::vector<bool>{false, false, true, false, true}));
 }
 

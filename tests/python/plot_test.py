@@ -21,7 +21,7 @@ from fewbits import plot  # noqa: E402
 
 
 def line(plan, number, accuracy, seed=None, upload_bytes=None):
-    row = {"type": "round", "plan": plan, "label": plan, "plan_index": 0, "round": number, "accuracy": accuracy,
+    row = {"type": "round", "plan": plan, "label": plan, "plan_index": 0, "round": number, "score": accuracy,
            "upload_bytes": upload_bytes or 1_000_000 * number}
     return row if seed is None else {**row, "seed": seed}
 
@@ -31,7 +31,7 @@ def spread(low, high, seeds):
 
 
 ONE_SEED = {
-    "target_accuracy": 0.5, "seed": 1,
+    "target_score": 0.5, "seed": 1,
     "plans": [
         {"plan": "f32", "label": "float32", "rounds_to_target": 6, "upload_bytes_to_target": 6_000_000,
          "rounds_ratio_to_float32": 1.0, "bytes_ratio_to_float32": 1.0},
@@ -42,7 +42,7 @@ ONE_SEED = {
     ],
 }
 SEVERAL_SEEDS = {
-    "target_accuracy": spread(0.4, 0.6, 3), "seeds": [1, 2, 3],
+    "target_score": spread(0.4, 0.6, 3), "seeds": [1, 2, 3],
     "plans": [
         {"plan": "f32", "label": "float32", "rounds_to_target": spread(6, 8, 3),
          "upload_bytes_to_target": spread(6e6, 8e6, 3), "rounds_ratio_to_first": {"median": 1.0, "values": [1, 1, 1]},
@@ -122,18 +122,18 @@ class Plot(unittest.TestCase):
 
     def test_folders_without_results(self):
         with self.assertRaisesRegex(ValueError, "results.jsonl not found: run `fewbits train --out"):
-            plot.accuracy(self.folder)
+            plot.score(self.folder)
         self.write([], ONE_SEED)
         with self.assertRaisesRegex(ValueError, "no finished round"):
-            plot.accuracy(self.folder)
+            plot.score(self.folder)
         with self.assertRaisesRegex(ValueError, "expected one of megabytes, rounds"):
-            plot.accuracy(self.folder, "bytes")
+            plot.score(self.folder, "bytes")
 
     def test_labels_of_any_text(self):
         summary = {**ONE_SEED, "plans": [{**entry, "label": label} for entry, label in zip(ONE_SEED["plans"], ("_mine", r"costs $\frac{1$", "$x$"))]}
         lines = [line(plan, i, float("nan") if i == 7 else 0.08 * i) for plan in ("f32", "x", "y") for i in range(1, 10)]
         self.write(lines, summary)
-        figure = plot.accuracy(self.folder)
+        figure = plot.score(self.folder)
         figure.savefig(self.folder / "a.png")
         texts = [text.get_text() for text in figure.legends[0].get_texts()]
         self.assertTrue(texts[0].strip().startswith("_mine"), texts)

@@ -18,18 +18,37 @@
 // buffer as a frame: encoded by the client, decoded by the server's aggregator.
 namespace fewbits::federated {
 
+// Rows cut out of two long vectors: row r has the features x[r · x_step, ...) and the targets y[r · y_step, ...). Steps of
+// 0 stand for rows side by side; shorter ones make overlapping windows, as those of a text.
+struct Table {
+  std::span<const float> x;
+  std::span<const float> y;
+  std::size_t x_step = 0;
+  std::size_t y_step = 0;
+};
+
+// Who takes part. Both functions give the same for the same client each time, from several threads at once; they may draw
+// their answer, so that a million clients need no memory.
+struct Clients {
+  std::size_t count = 0;
+  std::function<std::size_t(std::uint32_t client)> size;                     // how many examples it has; may be none
+  std::function<std::vector<std::uint32_t>(std::uint32_t client)> rows;      // of Task::train
+};
+FEWBITS_API Clients listed_clients(std::vector<std::vector<std::uint32_t>> rows_of_each);
+
 // What is learned, by whom. The spans must outlive every trainer of the task.
 struct Task {
   ModelFactory model;
-  Examples train;
-  Examples test;
-  std::vector<std::vector<std::uint32_t>> clients;  // rows of `train` that each client has; may be none
+  ExampleShape shape;
+  Table train;
+  Table test;
+  Clients clients;
 };
 
 // Counts are of the whole run so far; loss and seconds of this round. Seconds are sums over clients, for reports only.
 struct RoundResult {
   std::uint32_t round = 0;                   // from 1
-  std::optional<double> accuracy;            // on the test examples; none where the round is not evaluated
+  std::optional<double> score;               // the model's metric() on the test examples; none where it is not evaluated
   double loss = 0;                           // mean of the clients' training losses, by examples
   std::size_t clients = 0;                   // that sent an update in this round
   std::size_t examples = 0;
@@ -71,6 +90,8 @@ class FEWBITS_API Trainer {
   const std::string& stopped() const noexcept;  // why it has diverged, in words; else empty
 
   const Codec& codec() const noexcept;
+  const Layout& layout() const noexcept;       // of the model
+  Metric metric() const noexcept;
   std::span<const float> parameters() const noexcept;
 
   // What is evaluated, and to be given away: the average of the models where the plan has one, else parameters().
@@ -91,15 +112,15 @@ FEWBITS_API void run(Trainer& trainer, const std::function<bool(const RoundResul
 
 inline constexpr std::size_t kSmoothedRounds = 5;
 
-// A plan's accuracy at each round: the mean of its last five evaluations (of all, where there are fewer).
+// A plan's score at each round: the mean of its last five evaluations (of all, where there are fewer).
 // None before the first evaluation.
-FEWBITS_API std::vector<std::optional<double>> smoothed_accuracy(std::span<const RoundResult> rounds);
+FEWBITS_API std::vector<std::optional<double>> smoothed_scores(std::span<const RoundResult> rounds);
 
-// What a run comes to; accuracies are smoothed ones.
+// What a run comes to; scores are smoothed ones.
 struct Summary {
-  std::optional<double> best_accuracy;
-  std::optional<double> final_accuracy;
-  std::optional<std::uint32_t> rounds_to_target;        // first round at or over the target
+  std::optional<double> best_score;
+  std::optional<double> final_score;
+  std::optional<std::uint32_t> rounds_to_target;        // first round that is as good as the target
   std::optional<std::uint64_t> upload_bytes_to_target;  // up to it and with it
   std::uint64_t upload_bytes = 0;
   std::uint64_t download_bytes = 0;
@@ -109,7 +130,7 @@ struct Summary {
   double decode_seconds = 0;
   double codec_time_share = 0;                          // (encode + decode) / (train + encode + decode)
 };
-FEWBITS_API Summary summarize(std::span<const RoundResult> rounds, std::size_t coordinates,
+FEWBITS_API Summary summarize(std::span<const RoundResult> rounds, std::size_t coordinates, const Metric& metric,
                               std::optional<double> target);
 
 }  // namespace fewbits::federated

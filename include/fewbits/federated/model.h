@@ -14,14 +14,35 @@
 
 namespace fewbits::federated {
 
-// Labelled examples: x has shape [rows, features], row-major; y has shape [rows], each below the number of classes.
+// Examples side by side: x has shape [rows, features], y has shape [rows, targets], both row-major. A target is the
+// number of a class or of a token, from 0, or a real value: a float holds each whole number below 2^24.
 struct Examples {
   std::span<const float> x;
-  std::span<const std::uint8_t> y;
+  std::span<const float> y;
 };
 
-// A classifier whose parameters live outside of it, in one vector laid out as layout() says. It owns scratch memory, so
-// one object serves one thread. Equal arguments give equal bits, in every thread.
+// What all examples of a data set have in common; models are made for it.
+struct ExampleShape {
+  std::size_t features = 0;
+  std::size_t targets = 1;
+  std::size_t classes = 0;  // targets are numbers of classes, or of tokens, below it; 0: they are real values
+  std::size_t tokens = 0;   // over 0: the features are numbers of tokens, or of one-hot columns, below it
+};
+
+// What an evaluation measures, as a mean over targets.
+struct Metric {
+  std::string_view name = "accuracy";
+  bool higher_is_better = true;
+  bool root = false;               // of the mean: root mean squared errors
+};
+
+struct Score {
+  double sum = 0;
+  std::size_t count = 0;
+};
+
+// A model whose parameters live outside of it, in one vector laid out as layout() says. It owns scratch memory, so one
+// object serves one thread. Equal arguments give equal bits, in every thread.
 class FEWBITS_API Model {
  public:
   virtual ~Model() = default;
@@ -31,21 +52,32 @@ class FEWBITS_API Model {
   // Start of training, a function of the seed.
   virtual void initialize(std::uint64_t seed, std::span<float> parameters) const = 0;
 
-  // Mean loss over the batch (at least one row), and its gradient.
+  // Mean loss over the batch (at least one row), and its gradient, which is written over what is there.
   virtual double loss_and_gradient(std::span<const float> parameters, const Examples& batch,
                                    std::span<float> gradient) = 0;
 
-  // How many of the examples are put into their class.
-  virtual std::size_t correct(std::span<const float> parameters, const Examples& examples) = 0;
+  // The same, and the derivative of the loss by the examples' features, shape [rows, features]. Throws kBadArgument where
+  // the model does not give it: features that are tokens have none.
+  virtual double loss_and_gradients(std::span<const float> parameters, const Examples& batch, std::span<float> gradient,
+                                    std::span<float> features_gradient);
+
+  // Of metric(): over the examples' targets, what is summed, and of how many.
+  virtual Score score(std::span<const float> parameters, const Examples& examples) = 0;
+  virtual Metric metric() const noexcept { return {}; }
+
+  // Models that are not trained by descent along a gradient: a client calls `improve` once a round, with all its examples,
+  // in place of local epochs. Returns the loss before it.
+  virtual bool descends() const noexcept { return true; }
+  virtual double improve(std::span<float> parameters, const Examples& examples);  // throws kBadArgument where it is not overridden
 };
 
 using ModelFactory = std::function<std::unique_ptr<Model>()>;
 
 // Makes models by their text: one of models(). Throws kBadArgument for text that names none, and for examples that the
 // model is not for.
-FEWBITS_API ModelFactory model_factory(std::string_view text, std::size_t features, std::size_t classes);
+FEWBITS_API ModelFactory model_factory(std::string_view text, const ExampleShape& shape);
 
-// Throws kBadArgument for text that names no model, before the size of the examples is known.
+// Throws kBadArgument for text that names no model, before the shape of the examples is known.
 FEWBITS_API void check_model(std::string_view text);
 
 struct ModelInfo {

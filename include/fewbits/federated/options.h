@@ -20,6 +20,7 @@ struct Options {
   std::size_t epochs = 1;
   std::size_t batch = 32;
   std::uint32_t eval_every = 1;              // the last round is always evaluated
+  std::size_t eval_examples = 0;             // over 0: on so many test examples, spread evenly over all
   std::size_t threads = 0;                   // 0: all cores. No result depends on it
 };
 
