@@ -23,6 +23,7 @@
 #include "federated/run_folder.h"
 #include "fewbits/error.h"
 #include "fewbits/federated/federated.h"
+#include "fewbits/federated/summary.h"
 #include "fewbits/version.h"
 
 namespace fewbits::cli {

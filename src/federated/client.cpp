@@ -1,6 +1,7 @@
 #include "federated/client.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "datasets/variates.h"
 #include "federated/sampling.h"
@@ -15,34 +16,37 @@ Worker::Worker(const Task& task, const Options& options, const Codec& codec)
       encoder_(codec),
       fresh_(encoder_.save()),
       local_(codec.layout().elements()),
+      personal_(task.personal),
       gradient_(codec.layout().elements()),
       update_(codec.elements()),
       free_gradient_(codec.structured() ? codec.elements() : 0) {}
 
-Reply Worker::train(const Assignment& assignment, std::uint32_t client, std::uint32_t place) {
+Reply Worker::train(const Assignment& assignment, const Participant& participant) {
   Reply reply;
   Stopwatch watch;
-  reply.loss = descend(assignment, client);
+  reply.loss = improve(assignment, participant);
+  reply.personal = personal_;
   reply.train_seconds = watch.lap();
   const Context context{.seed = options_->seed,
                         .round = assignment.round,
-                        .client = client,
-                        .cohort = {.index = place, .size = assignment.cohort_size}};
+                        .client = participant.client,
+                        .cohort = {.index = participant.place, .size = assignment.cohort_size}};
   if (assignment.states != nullptr) {
     reply.frame = assignment.states->encode(update_, context);
   } else {
-    const std::span<const std::byte> frame = encode(*assignment.codec, context);
+    const std::span<const std::byte> frame = encode(*participant.codec, context);
     reply.frame.assign(frame.begin(), frame.end());
   }
   reply.encode_seconds = watch.lap();
-  if (std::binary_search(assignment.observed.begin(), assignment.observed.end(), client)) {
-    (*assignment.see)({.round = assignment.round, .client = client, .values = update_});
+  if (std::binary_search(assignment.observed.begin(), assignment.observed.end(), participant.client)) {
+    (*assignment.see)({.round = assignment.round, .client = participant.client, .values = update_});
   }
   return reply;
 }
 
 std::span<const std::byte> Worker::encode(const Codec& codec, const Context& context) {
-  if (encoder_.codec().fingerprint() != codec.fingerprint()) {
+  // By the object, not by its fingerprint: codecs that differ in a wish alone have the same.
+  if (&encoder_.codec().impl() != &codec.impl()) {
     encoder_ = Encoder(codec);
     fresh_ = encoder_.save();
   } else if (encoder_.save() != fresh_) {
@@ -51,41 +55,84 @@ std::span<const std::byte> Worker::encode(const Codec& codec, const Context& con
   return encoder_.encode(update_, context);
 }
 
-double Worker::descend(const Assignment& assignment, std::uint32_t client) {
+// The client's model and input vector are in local_ and personal_ then, and what it sends in update_.
+double Worker::improve(const Assignment& assignment, const Participant& participant) {
   std::copy(assignment.model.begin(), assignment.model.end(), local_.begin());
   std::fill(update_.begin(), update_.end(), 0.0f);
-  order_ = task_->clients.rows(client);
-  RandomReader random = batch_randomness(*options_, assignment.round, client);
-  const auto rate = static_cast<float>(assignment.learning_rate);
-  const auto prox = static_cast<float>(assignment.prox);
+  personal_.assign(participant.personal.begin(), participant.personal.end());
+  order_ = task_->clients.rows(participant.client);
+  const auto first = order_.begin() + static_cast<std::ptrdiff_t>(participant.first_example);
+  order_ = std::vector<std::uint32_t>(first, first + static_cast<std::ptrdiff_t>(participant.examples));
+
   double loss = 0;
-  for (std::size_t epoch = 0; epoch < options_->epochs; ++epoch) {
-    datasets::shuffle(random, order_);
-    for (std::size_t begin = 0; begin < order_.size(); begin += options_->batch) {
-      const std::size_t rows = std::min(options_->batch, order_.size() - begin);
-      const Examples batch = gatherer_.gather(task_->train, task_->shape, std::span(order_).subspan(begin, rows));
-      loss += model_->loss_and_gradient(local_, batch, gradient_) * static_cast<double>(rows);
-      if (prox > 0)
-        for (std::size_t i = 0; i < local_.size(); ++i) gradient_[i] += prox * (local_[i] - assignment.model[i]);
-      if (assignment.family == nullptr) {
-        for (std::size_t i = 0; i < local_.size(); ++i) local_[i] -= rate * gradient_[i];
-        continue;
-      }
-      // Recomputed from the start, so that the model is exactly the member of the family that will be sent.
-      assignment.family->pull_back(gradient_, free_gradient_);
-      for (std::size_t i = 0; i < update_.size(); ++i) update_[i] -= rate * free_gradient_[i];
-      std::copy(assignment.model.begin(), assignment.model.end(), local_.begin());
-      assignment.family->expand_add(update_, local_);
-    }
+  if (model_->descends()) {
+    loss = descend({options_->epochs, options_->batch, assignment.learning_rate, assignment.prox},
+                   batch_randomness(*options_, assignment.round, participant.client), assignment.model, assignment.family);
+  } else {
+    loss = model_->improve(local_, gatherer_.gather(task_->train, task_->shape, order_));
   }
   if (assignment.family == nullptr) {
     for (std::size_t i = 0; i < update_.size(); ++i) update_[i] = local_[i] - assignment.model[i];
   }
-  return loss / static_cast<double>(options_->epochs * order_.size());
+  return loss;
 }
 
-Score Worker::score(const Table& table, std::span<const std::uint32_t> rows, std::span<const float> parameters) {
-  return model_->score(parameters, gatherer_.gather(table, task_->shape, rows));
+double Worker::descend(const Descent& descent, RandomReader random, std::span<const float> from, const Structure* family) {
+  const auto rate = static_cast<float>(descent.learning_rate);
+  const auto prox = static_cast<float>(descent.prox);
+  double loss = 0;
+  for (std::size_t epoch = 0; epoch < descent.epochs; ++epoch) {
+    if (options_->stream == 0) datasets::shuffle(random, order_);
+    for (std::size_t begin = 0; begin < order_.size(); begin += descent.batch) {
+      const std::size_t rows = std::min(descent.batch, order_.size() - begin);
+      loss += gradient_of(std::span(order_).subspan(begin, rows), descent.learning_rate) * static_cast<double>(rows);
+      if (prox > 0)
+        for (std::size_t i = 0; i < local_.size(); ++i) gradient_[i] += prox * (local_[i] - from[i]);
+      if (family == nullptr) {
+        for (std::size_t i = 0; i < local_.size(); ++i) local_[i] -= rate * gradient_[i];
+        continue;
+      }
+      // Recomputed from the start, so that the model is exactly the member of the family that will be sent.
+      family->pull_back(gradient_, free_gradient_);
+      for (std::size_t i = 0; i < update_.size(); ++i) update_[i] -= rate * free_gradient_[i];
+      std::copy(from.begin(), from.end(), local_.begin());
+      family->expand_add(update_, local_);
+    }
+  }
+  return loss / static_cast<double>(descent.epochs * order_.size());
+}
+
+// Moves the input vector along its own gradient; that of the model is in gradient_ then.
+double Worker::gradient_of(std::span<const std::uint32_t> rows, double learning_rate) {
+  const Examples batch = gatherer_.gather(task_->train, task_->shape, rows, personal_);
+  if (personal_.empty()) return model_->loss_and_gradient(local_, batch, gradient_);
+  const std::size_t width = task_->shape.features + personal_.size();
+  features_gradient_.resize(rows.size() * width);
+  const double loss = model_->loss_and_gradients(local_, batch, gradient_, features_gradient_);
+  const auto rate = static_cast<float>(learning_rate);
+  for (std::size_t i = 0; i < personal_.size(); ++i) {
+    float sum = 0;
+    for (std::size_t row = 0; row < rows.size(); ++row) sum += features_gradient_[row * width + task_->shape.features + i];
+    personal_[i] -= rate * sum;
+  }
+  return loss;
+}
+
+void Worker::fine_tune(std::span<float> model, std::vector<std::uint32_t> rows, const Descent& descent, std::uint32_t round,
+                       std::uint32_t client, std::vector<float>& personal) {
+  if (rows.empty()) return;
+  std::ranges::copy(model, local_.begin());
+  personal_ = personal;
+  order_ = std::move(rows);
+  const std::vector<float> from(model.begin(), model.end());
+  descend(descent, batch_randomness(*options_, round, client), from, nullptr);
+  std::ranges::copy(local_, model.begin());
+  personal = personal_;
+}
+
+Score Worker::score(const Table& table, std::span<const std::uint32_t> rows, std::span<const float> parameters,
+                    std::span<const float> personal) {
+  return model_->score(parameters, gatherer_.gather(table, task_->shape, rows, personal));
 }
 
 }  // namespace fewbits::federated

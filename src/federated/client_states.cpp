@@ -1,6 +1,6 @@
 #include "federated/client_states.h"
 
-#include <numeric>
+#include <algorithm>
 #include <utility>
 
 #include "fewbits/error.h"
@@ -60,14 +60,16 @@ std::vector<std::byte> ClientStates::encode(std::span<const float> update, const
                     clients_.at(static_cast<std::uint32_t>(context.client)));
 }
 
-std::vector<float> ClientStates::finish_round(const Aggregator& sum) {
+std::vector<float> ClientStates::finish_round(const Aggregator& sum, std::span<const std::uint32_t> arrived) {
   if (reference_) {
     std::vector<float> mean = reference_->mean(sum);
     reference_->set(mean);
     return mean;
   }
-  for (auto& [client, state] : clients_)
-    std::visit([](auto& own) { if (own.pending()) own.commit(); }, state);
+  for (auto& [client, state] : clients_) {
+    const bool in_the_sum = std::ranges::binary_search(arrived, client);
+    std::visit([&](auto& own) { if (own.pending() && in_the_sum) own.commit(); else own.abandon(); }, state);
+  }
   return server_ ? server_->update(sum, population()) : sum.mean();
 }
 

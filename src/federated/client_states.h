@@ -38,8 +38,9 @@ class ClientStates {
   // Of one client of the cohort; different clients at once.
   std::vector<std::byte> encode(std::span<const float> update, const Context& context);
 
-  // The server's update, from the frames of the whole cohort, all of which have arrived: its clients move on.
-  std::vector<float> finish_round(const Aggregator& sum);
+  // The server's update, from the frames of the clients that `arrived` (rising ids): these move on, the others of the
+  // cohort are as before the round.
+  std::vector<float> finish_round(const Aggregator& sum, std::span<const std::uint32_t> arrived);
 
   // What a client must be sent in a round beside the model.
   std::uint64_t download_bytes() const noexcept;

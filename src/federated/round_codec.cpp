@@ -5,10 +5,42 @@
 #include "fewbits/error.h"
 
 namespace fewbits::federated {
+namespace {
 
-RoundCodec::RoundCodec(Codec codec, bool private_step)
-    : plan_(std::move(codec)), now_(plan_), private_step_(private_step) {
+constexpr std::string_view kAuto = "bits=auto";
+constexpr const char* kRates[] = {"0.01", "0.02", "0.03", "0.05", "0.1", "0.2", "0.3", "0.5", "0.7", "1", "1.5", "2", "3", "4", "6", "8"};
+constexpr std::size_t kUsualRate = 9;   // 1 bit
+
+std::string with_rate(std::string plan, const char* rate) {
+  for (std::size_t at = plan.find(kAuto); at != std::string::npos; at = plan.find(kAuto, at))
+    plan.replace(at, kAuto.size(), std::string("bits=") + rate);
+  return plan;
+}
+
+}  // namespace
+
+RoundCodec::RoundCodec(const std::string& plan, const Layout& layout, bool private_step)
+    : plan_(Codec::compile(with_rate(plan, kRates[kUsualRate]), layout)), now_(plan_), private_step_(private_step) {
+  if (plan.find(kAuto) != std::string::npos) {
+    private_step_ = true;   // a step for all would be one rate for all
+    for (const char* rate : kRates) {
+      const Codec codec = Codec::compile(with_rate(plan, rate), layout);
+      if (codec.fingerprint() != plan_.fingerprint())
+        throw Error(Errc::kBadPlan, "bits=auto goes with stages whose bits are a wish of the encoder, as those of trellis and dither; "
+                                    "frames of '" + plan + "' with different bits cannot be added up");
+      rates_.push_back({std::stod(rate), codec, codec});
+    }
+  }
   if (plan_.takes_profile()) learner_.emplace(plan_.layout());
+}
+
+const Codec& RoundCodec::within(double bytes) const noexcept {
+  if (rates_.empty()) return now_;
+  const double bits = 8 * bytes / static_cast<double>(plan_.elements());
+  const Codec* chosen = &rates_.front().now;
+  for (const Rate& rate : rates_)
+    if (rate.bits <= bits) chosen = &rate.now;
+  return *chosen;
 }
 
 std::uint64_t RoundCodec::download_bytes() const noexcept { return profile_bytes_; }
@@ -23,6 +55,7 @@ void RoundCodec::update() {
   Profile profile = learner_->profile();
   if (!profile.is_flat() && !private_step_) profile = profile.with_common_step(plan_);
   now_ = plan_.with_profile(profile);
+  for (Rate& rate : rates_) rate.now = rate.plan.with_profile(profile);
   profile_bytes_ = profile.is_flat() ? 0 : profile.bytes().size();
 }
 

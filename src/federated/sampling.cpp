@@ -1,11 +1,12 @@
 #include "federated/sampling.h"
 
 #include <algorithm>
-#include <numeric>
+#include <unordered_map>
 
 namespace fewbits::federated {
 
-std::vector<std::uint32_t> sample_clients(const Options& options, std::size_t clients, std::uint32_t round) {
+std::vector<std::uint32_t> sample_clients(const Options& options, std::size_t asked, std::size_t clients,
+                                          std::uint32_t round) {
   RandomReader random(stream_key({static_cast<std::uint64_t>(Purpose::kClientSampling), options.seed, round}));
   std::vector<std::uint32_t> chosen;
   if (options.client_probability) {
@@ -14,15 +15,20 @@ std::vector<std::uint32_t> sample_clients(const Options& options, std::size_t cl
     }
     return chosen;
   }
-  std::vector<std::uint32_t> all(clients);
-  std::iota(all.begin(), all.end(), 0u);
-  const std::size_t count = std::min(options.clients_per_round, clients);
-  for (std::size_t i = 0; i < count; ++i) {  // the first steps of a Fisher-Yates shuffle
-    std::swap(all[i], all[i + static_cast<std::size_t>(random.below(clients - i))]);
+  // The first steps of a Fisher-Yates shuffle of all ids, of which only those that have moved are kept.
+  std::unordered_map<std::uint32_t, std::uint32_t> moved;
+  const auto at = [&](std::uint32_t place) {
+    const auto found = moved.find(place);
+    return found == moved.end() ? place : found->second;
+  };
+  const std::size_t count = std::min(asked, clients);
+  for (std::uint32_t i = 0; i < count; ++i) {
+    const auto other = static_cast<std::uint32_t>(i + random.below(clients - i));
+    chosen.push_back(at(other));
+    moved[other] = at(i);
   }
-  all.resize(count);
-  std::sort(all.begin(), all.end());
-  return all;
+  std::sort(chosen.begin(), chosen.end());
+  return chosen;
 }
 
 RandomReader batch_randomness(const Options& options, std::uint32_t round, std::uint32_t client) {

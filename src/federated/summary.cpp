@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "fewbits/federated/federated.h"
+#include "fewbits/federated/summary.h"
 
 namespace fewbits::federated {
 
@@ -32,14 +33,18 @@ Summary summarize(std::span<const RoundResult> rounds, std::size_t coordinates, 
     if (target && !summary.rounds_to_target && !better(*target, *scores[i])) {
       summary.rounds_to_target = rounds[i].round;
       summary.upload_bytes_to_target = rounds[i].upload_bytes;
+      summary.download_bytes_to_target = rounds[i].download_bytes;
+      if (rounds[i].simulated_seconds > 0) summary.simulated_seconds_to_target = rounds[i].simulated_seconds;
     }
   }
   if (!rounds.empty()) {
     const RoundResult& last = rounds.back();
     summary.upload_bytes = last.upload_bytes;
+    summary.wasted_bytes = last.wasted_bytes;
     summary.download_bytes = last.download_bytes;
+    summary.simulated_seconds = last.simulated_seconds;
     if (last.frames > 0) {
-      summary.bits_per_coordinate = 8 * static_cast<double>(last.upload_bytes) /
+      summary.bits_per_coordinate = 8 * static_cast<double>(last.upload_bytes - last.wasted_bytes) /
                                     (static_cast<double>(last.frames) * static_cast<double>(coordinates));
     }
   }

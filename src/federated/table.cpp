@@ -28,10 +28,12 @@ Side targets_of(const Table& table, const ExampleShape& shape) {
   return {table.y, shape.targets, table.y_step == 0 ? shape.targets : table.y_step};
 }
 
-void copy_rows(const Side& side, std::span<const std::uint32_t> rows, std::vector<float>& to) {
-  to.resize(rows.size() * side.width);
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    std::ranges::copy(side.row(rows[i]), to.begin() + static_cast<std::ptrdiff_t>(i * side.width));
+void copy_rows(const Side& side, std::span<const std::uint32_t> rows, std::span<const float> more, std::vector<float>& to) {
+  to.resize(rows.size() * (side.width + more.size()));
+  auto at = to.begin();
+  for (const std::uint32_t row : rows) {
+    at = std::ranges::copy(side.row(row), at).out;
+    at = std::ranges::copy(more, at).out;
   }
 }
 
@@ -47,9 +49,10 @@ void check_table(const Table& table, const ExampleShape& shape, const char* name
                                       std::to_string(shape.features) + " and " + std::to_string(shape.targets));
 }
 
-Examples Gatherer::gather(const Table& table, const ExampleShape& shape, std::span<const std::uint32_t> rows) {
-  copy_rows(features_of(table, shape), rows, x_);
-  copy_rows(targets_of(table, shape), rows, y_);
+Examples Gatherer::gather(const Table& table, const ExampleShape& shape, std::span<const std::uint32_t> rows,
+                          std::span<const float> more) {
+  copy_rows(features_of(table, shape), rows, more, x_);
+  copy_rows(targets_of(table, shape), rows, {}, y_);
   return {x_, y_};
 }
 

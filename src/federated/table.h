@@ -17,8 +17,9 @@ void check_table(const Table& table, const ExampleShape& shape, const char* name
 // Copies rows side by side. One object serves one thread.
 class Gatherer {
  public:
-  // What is returned is good until the next call.
-  Examples gather(const Table& table, const ExampleShape& shape, std::span<const std::uint32_t> rows);
+  // With `more` behind the features of each row. What is returned is good until the next call.
+  Examples gather(const Table& table, const ExampleShape& shape, std::span<const std::uint32_t> rows,
+                  std::span<const float> more = {});
 
  private:
   std::vector<float> x_;

@@ -1,31 +1,17 @@
-#include <tbb/enumerable_thread_specific.h>
-#include <tbb/global_control.h>
 #include <tbb/parallel_for.h>
-#include <tbb/task_arena.h>
 
 #include <algorithm>
 #include <cmath>
 #include <utility>
 
-#include "federated/checkpoint.h"
-#include "federated/client.h"
-#include "federated/client_states.h"
-#include "federated/round_codec.h"
-#include "federated/sampling.h"
-#include "federated/server_step.h"
 #include "federated/score.h"
 #include "federated/stopwatch.h"
 #include "federated/table.h"
-#include "fewbits/aggregator.h"
-#include "fewbits/error.h"
-#include "fewbits/federated/federated.h"
-#include "fewbits/structure.h"
+#include "federated/trainer_state.h"
 
 namespace fewbits::federated {
 namespace {
 
-// Frames that are held before they are aggregated: enough for many cores, few enough for cohorts of thousands.
-constexpr std::size_t kFramesAtOnce = 64;
 constexpr std::size_t kRowsPerEvaluation = 500;
 constexpr std::size_t kMaxThreads = 1024;
 
@@ -70,161 +56,58 @@ void check(const Options& options, const PlanOptions& plan, std::size_t clients)
   require(std::isfinite(plan.prox) && plan.prox >= 0, "prox must be at least 0");
 }
 
-bool is_divergence(const Error& error) {
-  return error.code() == Errc::kNotFinite || error.code() == Errc::kTooLarge;
-}
-
-// `count` of the clients, or all, at even distances.
-std::vector<std::uint32_t> spread(const std::vector<std::uint32_t>& clients, std::size_t count) {
-  std::vector<std::uint32_t> chosen(std::min(count, clients.size()));
-  for (std::size_t i = 0; i < chosen.size(); ++i) chosen[i] = clients[i * clients.size() / chosen.size()];
-  return chosen;
+std::vector<float> initial_model(const Task& task, const Model& model, std::uint64_t seed) {
+  std::vector<float> parameters(model.layout().elements());
+  if (task.start.empty()) {
+    model.initialize(seed, parameters);
+    return parameters;
+  }
+  require(task.start.size() == parameters.size(), "the model to begin with has " + std::to_string(task.start.size()) +
+                                                      " parameters, this one has " + std::to_string(parameters.size()));
+  require(std::ranges::all_of(task.start, [](float value) { return std::isfinite(value); }),
+          "the model to begin with has a parameter that is NaN or infinite");
+  std::ranges::copy(task.start, parameters.begin());
+  return parameters;
 }
 
 }  // namespace
 
-struct Trainer::State {
-  State(const Task& the_task, const Options& the_options, const PlanOptions& the_plan)
-      : task((check(the_task), the_task)),
-        options((check(the_options, the_plan, the_task.clients.count), the_options)),
-        plan(the_plan),
-        model(task.model()),
-        codec(Codec::compile(plan.plan, model->layout()), plan.private_step),
-        states(codec.plan(), plan, task.clients),
-        arena(options.threads == 0 ? tbb::task_arena::automatic : static_cast<int>(options.threads)),
-        workers([this] { return Worker(task, options, codec.plan()); }),
-        parameters(model->layout().elements()),
-        server(plan, parameters.size()) {
-    // Without it an arena has no more threads than the machine has cores.
-    if (options.threads > 0) {
-      parallelism.emplace(tbb::global_control::max_allowed_parallelism, options.threads);
-    }
-    require(!codec.plan().takes_profile() || !states.active(),
-            "scale=profile does not go with feedback=: what clients remember is of one codec");
-    model->initialize(options.seed, parameters);
+Trainer::State::State(const Task& the_task, const Options& the_options, const PlanOptions& the_plan)
+    : task((check(the_task), the_task)),
+      options((check(the_options, the_plan, the_task.clients.count), the_options)),
+      plan(the_plan),
+      model(task.model()),
+      codec(plan.plan, model->layout(), plan.private_step),
+      states(codec.plan(), plan, task.clients),
+      arena(options.threads == 0 ? tbb::task_arena::automatic : static_cast<int>(options.threads)),
+      workers([this] { return Worker(task, options, codec.plan()); }),
+      parameters(initial_model(task, *model, options.seed)),
+      server(plan, parameters.size()),
+      sender(plan.downlink, model->layout(), parameters, options.seed) {
+  // Without it an arena has no more threads than the machine has cores.
+  if (options.threads > 0) {
+    parallelism.emplace(tbb::global_control::max_allowed_parallelism, options.threads);
   }
+  if (options.links) links.emplace(*options.links, options.seed);
+  check_combinations();
+}
 
-  void stop(const std::string& why) { stopped = "diverged in round " + std::to_string(round + 1) + ": " + why; }
-
-  // Replies of clients [begin, end) of the cohort, computed in parallel; an error in the place of its client.
-  struct Outcome {
-    Reply reply;
-    std::optional<Error> refusal;
-  };
-  // `first`: the place of its first client in the cohort.
-  std::vector<Outcome> train(const Assignment& assignment, std::span<const std::uint32_t> cohort, std::size_t first) {
-    std::vector<Outcome> outcomes(cohort.size());
-    arena.execute([&] {
-      tbb::parallel_for(std::size_t{0}, cohort.size(), [&](std::size_t i) {
-        try {
-          outcomes[i].reply = workers.local().train(assignment, cohort[i], static_cast<std::uint32_t>(first + i));
-        } catch (const Error& error) {
-          if (!is_divergence(error)) throw;
-          outcomes[i].refusal = error;
-        }
-      });
-    });
-    return outcomes;
-  }
-
-  std::optional<std::vector<float>> average(RoundResult& result);
-  double evaluate();
-
-  const Task& task;
-  const Options options;
-  const PlanOptions plan;
-  std::unique_ptr<Model> model;
-  RoundCodec codec;
-  ClientStates states;
-  std::optional<tbb::global_control> parallelism;
-  tbb::task_arena arena;
-  tbb::enumerable_thread_specific<Worker> workers;
-
-  std::size_t observed_clients = 0;
-  std::function<void(const ClientUpdate&)> see;
-
-  std::uint32_t round = 0;
-  std::string stopped;
-  std::uint64_t frames = 0;
-  std::uint64_t upload_bytes = 0;
-  std::uint64_t download_bytes = 0;
-  std::vector<float> parameters;
-  ServerStep server;
-};
-
-// The weighted mean of the cohort's updates, and what it cost. None when training has diverged; empty when nobody sent.
-std::optional<std::vector<float>> Trainer::State::average(RoundResult& result) {
-  std::vector<std::uint32_t> cohort = sample_clients(options, task.clients.count, result.round);
-  std::erase_if(cohort, [&](std::uint32_t client) { return task.clients.size(client) == 0; });
-  std::optional<Structure> family;
-  if (codec.now().structured()) family.emplace(codec.now(), RoundContext{options.seed, result.round});
-  const std::vector<std::uint32_t> observed = spread(cohort, observed_clients);
-  const Assignment assignment{
-      .round = result.round,
-      .codec = &codec.now(),
-      .cohort_size = static_cast<std::uint32_t>(std::max<std::size_t>(cohort.size(), 1)),
-      .learning_rate = plan.learning_rate * std::pow(plan.learning_rate_decay, result.round - 1),
-      .prox = plan.prox,
-      .model = parameters,
-      .family = family ? &*family : nullptr,
-      .states = states.active() ? &states : nullptr,
-      .observed = observed,
-      .see = &see};
-  states.begin_round(cohort);
-  result.download_bytes = cohort.size() * (sizeof(float) * parameters.size() + states.download_bytes() + codec.download_bytes());
-
-  Aggregator sum(codec.now(), {options.seed, result.round, assignment.cohort_size});
-  for (std::size_t begin = 0; begin < cohort.size(); begin += kFramesAtOnce) {
-    const auto part = std::span(cohort).subspan(begin, std::min(kFramesAtOnce, cohort.size() - begin));
-    const std::vector<Outcome> outcomes = train(assignment, part, begin);
-    Stopwatch watch;
-    for (std::size_t i = 0; i < part.size(); ++i) {
-      const std::size_t examples = task.clients.size(part[i]);
-      try {
-        if (outcomes[i].refusal) throw *outcomes[i].refusal;
-        sum.add(outcomes[i].reply.frame, {.client = part[i],
-                                           .weight = static_cast<double>(examples),
-                                           .cohort_index = static_cast<std::uint32_t>(begin + i)});
-      } catch (const Error& error) {
-        if (!is_divergence(error)) throw;
-        stop("the update of client " + std::to_string(part[i]) + " was refused: " + error.what());
-        return std::nullopt;
-      }
-      const Reply& reply = outcomes[i].reply;
-      ++result.clients;
-      result.examples += examples;
-      result.loss += reply.loss * static_cast<double>(examples);
-      result.train_seconds += reply.train_seconds;
-      result.encode_seconds += reply.encode_seconds;
-      result.upload_bytes += reply.frame.size();
-    }
-    result.decode_seconds += watch.lap();
-  }
-  if (result.clients == 0) return std::vector<float>();
-  result.loss /= static_cast<double>(result.examples);
-
-  Stopwatch watch;
-  std::vector<float> mean;
-  try {
-    mean = states.finish_round(sum);
-    codec.learn(sum);
-  } catch (const Error& error) {
-    if (!is_divergence(error)) throw;
-    stop(std::string("the mean was refused: ") + error.what());
-    return std::nullopt;
-  }
-  if (family) {
-    std::vector<float> update(parameters.size());
-    family->expand(mean, update);
-    mean = std::move(update);
-  }
-  result.decode_seconds += watch.lap();
-  return mean;
+void Trainer::State::check_combinations() const {
+  require(!codec.plan().takes_profile() || !states.active(),
+          "scale=profile does not go with feedback=: what clients remember is of one codec");
+  require(!codec.rates_differ() || (links && links->options().deadline),
+          "bits=auto needs links with a deadline: rates are what they carry until then");
+  require(!codec.rates_differ() || !states.active(),
+          "bits=auto does not go with feedback=: what clients remember is of one rate");
+  require(options.stream == 0 || options.epochs == 1, "a stream is seen once: it goes with one epoch alone");
+  require(model->descends() || (options.stream == 0 && !codec.plan().structured() && task.personal == 0 && plan.prox == 0),
+          "this model is not trained by descent: it goes with no stream, no input vector, no prox and no plan with train=");
 }
 
 double Trainer::State::evaluate() {
   const std::size_t all = rows_of(task.test, task.shape);
   const std::size_t rows = options.eval_examples == 0 ? all : std::min(options.eval_examples, all);
+  const std::vector<float> no_personal(task.personal);
   std::vector<Score> scores((rows + kRowsPerEvaluation - 1) / kRowsPerEvaluation);
   arena.execute([&] {
     tbb::parallel_for(std::size_t{0}, scores.size(), [&](std::size_t part) {
@@ -232,7 +115,7 @@ double Trainer::State::evaluate() {
       for (std::size_t row = part * kRowsPerEvaluation; row < std::min(rows, (part + 1) * kRowsPerEvaluation); ++row) {
         chosen.push_back(static_cast<std::uint32_t>(row * all / rows));
       }
-      scores[part] = workers.local().score(task.test, chosen, server.released(parameters));
+      scores[part] = workers.local().score(task.test, chosen, server.released(parameters), no_personal);
     });
   });
   return value_of(std::span<const Score>(scores), model->metric());
@@ -257,9 +140,11 @@ std::optional<RoundResult> Trainer::step() {
     return std::nullopt;
   }
   s.round = result.round;
-  result.upload_bytes = s.upload_bytes += result.upload_bytes;
-  result.download_bytes = s.download_bytes += result.download_bytes;
-  result.frames = s.frames += result.clients;
+  result.upload_bytes = s.totals.upload_bytes += result.upload_bytes;
+  result.wasted_bytes = s.totals.wasted_bytes += result.wasted_bytes;
+  result.download_bytes = s.totals.download_bytes += result.download_bytes;
+  result.simulated_seconds = s.totals.simulated_seconds += result.simulated_seconds;
+  result.frames = s.totals.frames += result.clients;
   if (s.round % s.options.eval_every == 0 || s.round == s.options.rounds) result.score = s.evaluate();
   result.seconds = watch.lap();
   return result;
@@ -281,10 +166,9 @@ std::span<const float> Trainer::released() const noexcept { return state_->serve
 
 std::vector<std::byte> Trainer::save() const {
   const State& s = *state_;
-  return Checkpoint{.fingerprint = s.codec.plan().fingerprint(), .seed = s.options.seed, .round = s.round, .frames = s.frames,
-                    .upload_bytes = s.upload_bytes, .download_bytes = s.download_bytes, .stopped = s.stopped,
-                    .parameters = s.parameters, .server = s.server.state(), .states = s.states.save(),
-                    .profile = s.codec.save()}
+  return Checkpoint{.fingerprint = s.codec.plan().fingerprint(), .seed = s.options.seed, .round = s.round, .totals = s.totals,
+                    .stopped = s.stopped, .parameters = s.parameters, .server = s.server.state(), .states = s.states.save(),
+                    .profile = s.codec.save(), .downlink = s.sender.save(), .memories = s.memories.save()}
       .to_bytes();
 }
 
@@ -297,10 +181,10 @@ void Trainer::restore(std::span<const std::byte> bytes) {
           "checkpoint is of another plan, model, seed, server's optimizer or number of rounds");
   s.states.restore(saved.states);
   s.codec.restore(saved.profile);
+  s.sender.restore(saved.downlink);
+  s.memories.restore(saved.memories);
   s.round = static_cast<std::uint32_t>(saved.round);
-  s.frames = saved.frames;
-  s.upload_bytes = saved.upload_bytes;
-  s.download_bytes = saved.download_bytes;
+  s.totals = saved.totals;
   s.stopped = std::move(saved.stopped);
   s.parameters = std::move(saved.parameters);
   s.server.restore(std::move(saved.server));

@@ -24,6 +24,7 @@ enum class Purpose : std::uint32_t {
   kSketchCell = 12,    // which cells of a sketch coordinates are added to
   kSketchSign = 13,    // and with which signs
   kLowRankStart = 14,  // where the search for low-rank factors starts; encoders only
+  kDownlink = 15,      // frames of the server to its clients
   // Harness. Not on the wire, kept in the same list so that no two uses share a stream.
   kPartition = 100,
   kClientSampling = 101,

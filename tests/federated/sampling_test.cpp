@@ -16,7 +16,7 @@ TEST(Sampling, AFixedCountIsDistinctSortedAndUniform) {
   constexpr std::uint32_t kRounds = 4000;
   std::vector<std::size_t> times(kClients);
   for (std::uint32_t round = 1; round <= kRounds; ++round) {
-    const std::vector<std::uint32_t> cohort = sample_clients(options, kClients, round);
+    const std::vector<std::uint32_t> cohort = sample_clients(options, options.clients_per_round, kClients, round);
     ASSERT_EQ(cohort.size(), 7u);
     ASSERT_EQ(std::set<std::uint32_t>(cohort.begin(), cohort.end()).size(), 7u);
     ASSERT_TRUE(std::is_sorted(cohort.begin(), cohort.end()));
@@ -34,7 +34,7 @@ TEST(Sampling, ChancesAreIndependent) {
   constexpr std::uint32_t kRounds = 4000;
   std::size_t first = 0, both = 0;
   for (std::uint32_t round = 1; round <= kRounds; ++round) {
-    const std::vector<std::uint32_t> cohort = sample_clients(options, 10, round);
+    const std::vector<std::uint32_t> cohort = sample_clients(options, options.clients_per_round, 10, round);
     const bool has_2 = std::count(cohort.begin(), cohort.end(), 2u) == 1;
     const bool has_9 = std::count(cohort.begin(), cohort.end(), 9u) == 1;
     first += has_2;
@@ -52,7 +52,7 @@ TEST(Sampling, StreamsDifferBySeedRoundAndClient) {
     options.seed = seed;
     options.clients_per_round = 50;
     for (const std::uint32_t round : {1u, 2u, 3u}) {
-      cohorts.insert(sample_clients(options, 100, round));
+      cohorts.insert(sample_clients(options, options.clients_per_round, 100, round));
       for (const std::uint32_t client : {0u, 1u, 2u}) words.insert(batch_randomness(options, round, client).next64());
     }
   }

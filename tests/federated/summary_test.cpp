@@ -3,6 +3,7 @@
 #include "federated/plan_entry.h"
 #include "fewbits/error.h"
 #include "fewbits/federated/federated.h"
+#include "fewbits/federated/summary.h"
 
 namespace fewbits::federated {
 namespace {

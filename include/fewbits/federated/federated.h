@@ -11,50 +11,26 @@
 
 #include "fewbits/codec.h"
 #include "fewbits/export.h"
-#include "fewbits/federated/model.h"
 #include "fewbits/federated/options.h"
+#include "fewbits/federated/task.h"
 
 // Federated averaging (McMahan et al. 2016, arXiv 1602.05629) in one process, in which every update crosses a byte
 // buffer as a frame: encoded by the client, decoded by the server's aggregator.
 namespace fewbits::federated {
-
-// Rows cut out of two long vectors: row r has the features x[r · x_step, ...) and the targets y[r · y_step, ...). Steps of
-// 0 stand for rows side by side; shorter ones make overlapping windows, as those of a text.
-struct Table {
-  std::span<const float> x;
-  std::span<const float> y;
-  std::size_t x_step = 0;
-  std::size_t y_step = 0;
-};
-
-// Who takes part. Both functions give the same for the same client each time, from several threads at once; they may draw
-// their answer, so that a million clients need no memory.
-struct Clients {
-  std::size_t count = 0;
-  std::function<std::size_t(std::uint32_t client)> size;                     // how many examples it has; may be none
-  std::function<std::vector<std::uint32_t>(std::uint32_t client)> rows;      // of Task::train
-};
-FEWBITS_API Clients listed_clients(std::vector<std::vector<std::uint32_t>> rows_of_each);
-
-// What is learned, by whom. The spans must outlive every trainer of the task.
-struct Task {
-  ModelFactory model;
-  ExampleShape shape;
-  Table train;
-  Table test;
-  Clients clients;
-};
 
 // Counts are of the whole run so far; loss and seconds of this round. Seconds are sums over clients, for reports only.
 struct RoundResult {
   std::uint32_t round = 0;                   // from 1
   std::optional<double> score;               // the model's metric() on the test examples; none where it is not evaluated
   double loss = 0;                           // mean of the clients' training losses, by examples
-  std::size_t clients = 0;                   // that sent an update in this round
+  std::size_t clients = 0;                   // whose updates are in this round's mean
+  std::size_t asked = 0;                     // that were to send one
   std::size_t examples = 0;
   std::uint64_t frames = 0;
-  std::uint64_t upload_bytes = 0;            // lengths of the frames
-  std::uint64_t download_bytes = 0;          // 4 a parameter and client, 8 with a reference; profiles
+  std::uint64_t upload_bytes = 0;            // of all frames, and of what came of those that are not in a mean
+  std::uint64_t wasted_bytes = 0;            // of it: of clients that were lost, late or more than were wanted
+  std::uint64_t download_bytes = 0;          // models (4 bytes a parameter, or compressed), references, profiles
+  double simulated_seconds = 0;              // by the links of Options, 0 without; of the whole run, too
   double seconds = 0;                        // of the round, by the clock
   double train_seconds = 0;
   double encode_seconds = 0;
@@ -66,6 +42,19 @@ struct ClientUpdate {
   std::uint32_t round = 0;
   std::uint32_t client = 0;
   std::span<const float> values;
+};
+
+struct PersonalOptions {
+  std::size_t epochs = 0;
+  double learning_rate = 0.1;
+};
+
+// Scores on the examples that a client holds out.
+struct PersonalResult {
+  std::uint32_t client = 0;
+  std::size_t examples = 0;   // of them; none: no scores
+  double before = 0;          // of the released model, without an input vector
+  double after = 0;           // of the client's own
 };
 
 // One plan's training, round by round.
@@ -97,6 +86,11 @@ class FEWBITS_API Trainer {
   // What is evaluated, and to be given away: the average of the models where the plan has one, else parameters().
   std::span<const float> released() const noexcept;
 
+  // How well these clients are served by the released model and by their own: the released one trained further on their
+  // examples (for `epochs`, 0: not at all), with their input vectors. Nothing of the training changes. Throws kBadArgument
+  // for a task whose clients hold nothing out.
+  std::vector<PersonalResult> personalize(std::span<const std::uint32_t> clients, const PersonalOptions& options);
+
   // Everything that the next rounds depend on. A trainer made of the same arguments and restored goes on as the first
   // would have, bit for bit. `restore` throws Error for bytes of another plan or model, or damaged ones.
   std::vector<std::byte> save() const;
@@ -109,28 +103,5 @@ class FEWBITS_API Trainer {
 
 // Steps until the trainer is done or `on_round` returns false.
 FEWBITS_API void run(Trainer& trainer, const std::function<bool(const RoundResult&)>& on_round);
-
-inline constexpr std::size_t kSmoothedRounds = 5;
-
-// A plan's score at each round: the mean of its last five evaluations (of all, where there are fewer).
-// None before the first evaluation.
-FEWBITS_API std::vector<std::optional<double>> smoothed_scores(std::span<const RoundResult> rounds);
-
-// What a run comes to; scores are smoothed ones.
-struct Summary {
-  std::optional<double> best_score;
-  std::optional<double> final_score;
-  std::optional<std::uint32_t> rounds_to_target;        // first round that is as good as the target
-  std::optional<std::uint64_t> upload_bytes_to_target;  // up to it and with it
-  std::uint64_t upload_bytes = 0;
-  std::uint64_t download_bytes = 0;
-  double bits_per_coordinate = 0;                       // of a frame, on average
-  double train_seconds = 0;
-  double encode_seconds = 0;
-  double decode_seconds = 0;
-  double codec_time_share = 0;                          // (encode + decode) / (train + encode + decode)
-};
-FEWBITS_API Summary summarize(std::span<const RoundResult> rounds, std::size_t coordinates, const Metric& metric,
-                              std::optional<double> target);
 
 }  // namespace fewbits::federated

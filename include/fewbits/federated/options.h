@@ -6,6 +6,7 @@
 #include <string>
 
 #include "fewbits/error_feedback.h"
+#include "fewbits/federated/links.h"
 #include "fewbits/shift.h"
 
 // What a federated training is told beside its task.
@@ -21,6 +22,9 @@ struct Options {
   std::size_t batch = 32;
   std::uint32_t eval_every = 1;              // the last round is always evaluated
   std::size_t eval_examples = 0;             // over 0: on so many test examples, spread evenly over all
+  std::size_t stream = 0;                    // over 0: clients see so many examples in each round that they take part in, in
+                                             // their order, and never again; one that has seen all takes part no more
+  std::optional<LinkOptions> links;          // a simulated network, with stragglers and losses
   std::size_t threads = 0;                   // 0: all cores. No result depends on it
 };
 
@@ -41,7 +45,7 @@ enum class ServerOptimizer : std::uint8_t {
 };
 
 struct PlanOptions {
-  std::string plan = "f32";
+  std::string plan = "f32";                  // bits=auto: what each client's link can carry by the deadline
   double learning_rate = 0.1;
   double learning_rate_decay = 1;            // factor of the clients' rate from round to round
   double server_learning_rate = 1;
@@ -53,6 +57,7 @@ struct PlanOptions {
                                              // round weighs this much less than the next one
   double prox = 0;                           // μ of FedProx (Li et al. 2018, arXiv 1812.06127): clients minimize their
                                              // loss + μ/2 · ‖w − the round's model‖²
+  std::string downlink = {};                 // plan of the models that go down, as differences; empty: whole, as float32
   Feedback feedback = Feedback::kNone;
   FeedbackOptions error_feedback = {};       // of kEf14, kEf21 and kDgc, which decides its method
   ShiftOptions shift = {};                   // of kDiana
