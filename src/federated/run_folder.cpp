@@ -37,8 +37,11 @@ ordered_json line_of(const TrainingId& id, const ordered_json& names, const Roun
   line["smoothed_score"] = smoothed ? ordered_json(*smoothed) : ordered_json();
   line["loss"] = round.loss;
   line["upload_bytes"] = round.upload_bytes;
+  line["wasted_bytes"] = round.wasted_bytes;
   line["download_bytes"] = round.download_bytes;
   line["frames"] = round.frames;
+  line["simulated_seconds"] = round.simulated_seconds;
+  line["asked"] = round.asked;
   line["clients"] = round.clients;
   line["examples"] = round.examples;
   line["seconds"] = round.seconds;
@@ -55,8 +58,11 @@ RoundResult round_of(const json& line) {
   // JSON has no NaN; the writer makes it null.
   round.loss = line.at("loss").is_null() ? std::numeric_limits<double>::quiet_NaN() : line.at("loss").get<double>();
   round.upload_bytes = line.at("upload_bytes");
+  round.wasted_bytes = line.at("wasted_bytes");
   round.download_bytes = line.at("download_bytes");
   round.frames = line.at("frames");
+  round.simulated_seconds = line.at("simulated_seconds");
+  round.asked = line.at("asked");
   round.clients = line.at("clients");
   round.examples = line.at("examples");
   round.seconds = line.at("seconds");

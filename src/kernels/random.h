@@ -31,6 +31,11 @@ enum class Purpose : std::uint32_t {
   kBatches = 102,
   kInitialModel = 103,
   kSynthetic = 104,    // vectors that `fewbits measure` draws, and tests
+  kLink = 105,         // a client's speeds, latency and compute time
+  kLinkAway = 106,     // whether it is away in a round
+  kLinkFade = 107,     // how good its connection is in a round
+  kLinkLost = 108,     // whether it is lost in its upload, and where
+  kLinkTrace = 109,    // which rows of a trace clients take
 };
 
 // The finalizer of splitmix64: a bijection of 64-bit words (Steele, Lea, Flood 2014).
