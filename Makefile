@@ -30,6 +30,10 @@ setup-test:
 data: ## install the data sets, and list their files
 	@tools/setup.sh data
 
+.PHONY: insteval
+insteval: ## unpack InstEval, ratings for regression, from R's package lme4 into build/data (no root)
+	@tools/setup.sh insteval
+
 .PHONY: build
 build: setup ## set up and compile: build/release/fewbits, and the Python package in build/release/python
 	@tools/build.sh release $(JOBS) fewbits_program fewbits_core

@@ -4,12 +4,13 @@
 #   tools/setup.sh          packages and .venv
 #   tools/setup.sh test     the same, and what only tests need: a browser, PyTorch, Flower, ...
 #   tools/setup.sh data     only the data sets of the demo and the tests
+#   tools/setup.sh insteval only InstEval, a data set of R's package lme4, as build/data/insteval/insteval.csv
 #   tools/setup.sh bench    only what the benchmarks compare with
 # FEWBITS_SKIP_PACKAGES=1: the packages are there under other names; only .venv is made.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-data_packages=(dataset-fashion-mnist)
+data_packages=(dataset-fashion-mnist bible-kjv)
 test_packages=(chromium)
 bench_packages=(libbenchmark-dev libfftw3-dev libhtscodecs-dev)
 packages=(
@@ -107,7 +108,8 @@ require_debian() {
     "  for the library: zstd, xxHash" \
     "  for the program: Eigen 3, OpenBLAS with pthreads, oneTBB, zlib, CLI11, nlohmann-json, libzip, Botan 2 or 3" \
     "  for the tests:   GoogleTest, Google Benchmark, clang with libFuzzer and its sanitizers" \
-    "  for the demo:    Fashion-MNIST in /usr/share/datasets/fashion-mnist (or name its folder with --data)"
+    "  for the demo:    Fashion-MNIST in /usr/share/datasets/fashion-mnist (or name its folder with --data)" \
+    "  for text:        the King James Bible, by the program bible (or name the folder of kjv.txt with --data)"
 }
 
 # zstd and xxHash for 64-bit ARM, unpacked and not installed: the package lists of another architecture are read into a
@@ -198,13 +200,37 @@ install_part() {
   fi
 }
 
+# InstEval's ratings. The package would bring R with it: it is unpacked and not installed, which needs no root.
+make_insteval() {
+  local out=$PWD/build/data/insteval/insteval.csv
+  [[ ! -e $out ]] || return 0
+  say "unpacking r-cran-lme4 for $out"
+  local scratch status=0
+  scratch=$(mktemp -d)
+  mkdir -p "${out%/*}"
+  (
+    cd "$scratch" && apt-get -q -o Acquire::Retries=3 -o APT::Sandbox::User=root download r-cran-lme4 &&
+      dpkg-deb -x ./*.deb root
+  ) >"$scratch/log" 2>&1 &&
+    python3 datasets/convert_r.py "$scratch/root/usr/lib/R/site-library/lme4/data/Rdata" InstEval "$scratch/insteval.csv" \
+      --sha256 38cfe23eb8db59a0e3e43f892368827687b0a3394ec850d1a453bee60f060afd >>"$scratch/log" 2>&1 &&
+    mv "$scratch/insteval.csv" "$out" || status=1
+  ((status == 0)) || tail -n 5 "$scratch/log" >&2
+  rm -rf "$scratch"
+  return $status
+}
+
 case "${1:-all}" in
   bench)
     [[ "${FEWBITS_SKIP_PACKAGES:-0}" == 1 ]] || install_part "${bench_packages[@]}"
     ;;
+  insteval)
+    require_debian
+    make_insteval || fail "no InstEval. Where r-cran-lme4 is unknown: apt-get update"
+    ;;
   data)
     install_part "${data_packages[@]}"
-    dpkg-query -L "${data_packages[@]}" | grep '\.gz$' | grep -v /doc/
+    dpkg-query -L "${data_packages[@]}" | grep -E '/datasets/.*\.gz$|/bin/bible$'
     ;;
   all | test)
     if [[ "${FEWBITS_SKIP_PACKAGES:-0}" != 1 ]]; then
@@ -217,8 +243,9 @@ case "${1:-all}" in
       if [[ "${FEWBITS_SKIP_PACKAGES:-0}" != 1 ]] && has_candidate "${test_packages[@]}"; then
         install_part "${test_packages[@]}"   # Ubuntu's is a snap, which a root shell in a container cannot run
       fi
+      [[ "${FEWBITS_SKIP_PACKAGES:-0}" == 1 ]] || make_insteval || say "no InstEval: its test is skipped"
       install_test_requirements
     fi
     ;;
-  *) fail "unknown part \"$1\": data, bench, test, or nothing" ;;
+  *) fail "unknown part \"$1\": data, insteval, bench, test, or nothing" ;;
 esac

@@ -67,11 +67,11 @@ std::size_t read_up_to(Some&& some, std::span<std::byte> bytes) {
   return done;
 }
 
-// Appends the array of an .npy that `some` reads, and returns its shape. `size` is the length of the .npy as far as it
+// Appends the array of an .npy that `some` reads, and returns its header. `size` is the length of the .npy as far as it
 // is known; memory grows with what is really read.
 template <class Some>
-std::vector<std::size_t> append_npy(Some&& some, std::optional<std::uint64_t> size, const std::string& place,
-                                    std::vector<float>& values) {
+NpyHeader append_npy(Some&& some, std::optional<std::uint64_t> size, const std::string& place,
+                     std::vector<float>& values) {
   std::vector<std::byte> chunk(kMaxNpyHeader);
   chunk.resize(read_up_to(some, chunk));
   const NpyHeader header = parse_npy_header(chunk, place);
@@ -98,11 +98,11 @@ std::vector<std::size_t> append_npy(Some&& some, std::optional<std::uint64_t> si
     chunk.clear();
   }
   if (done != wanted) refuse(done);
-  return header.shape;
+  return header;
 }
 
 void append_member(zip_t* archive, zip_uint64_t index, const std::filesystem::path& path, std::uint64_t& packed_left,
-                   std::vector<Tensor>& tensors, std::vector<float>& values) {
+                   std::vector<Tensor>& tensors, Arrays& arrays) {
   constexpr zip_uint64_t kNeeded = ZIP_STAT_NAME | ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE;
   zip_stat_t stat;
   if (zip_stat_index(archive, index, 0, &stat) != 0 || (stat.valid & kNeeded) != kNeeded)
@@ -122,24 +122,26 @@ void append_member(zip_t* archive, zip_uint64_t index, const std::filesystem::pa
     if (got < 0) throw Error(Errc::kBadArgument, place + " is damaged: " + zip_file_strerror(member.get()));
     return static_cast<std::size_t>(got);
   };
-  std::vector<std::size_t> shape = append_npy(some, stat.size, place, values);
-  if (values.size() > Layout::kMaxElements)
+  NpyHeader header = append_npy(some, stat.size, place, arrays.values);
+  if (arrays.values.size() > Layout::kMaxElements)
     fail(path, "more than " + std::to_string(Layout::kMaxElements) + " coordinates");
-  tensors.push_back({std::string(name), std::move(shape)});
+  tensors.push_back({std::string(name), std::move(header.shape)});
+  arrays.types.push_back(std::move(header.type));
 }
 
 Arrays read_npz(const std::filesystem::path& path) {
   const Archive archive = open_archive(path, ZIP_RDONLY);
   std::vector<Tensor> tensors;
-  std::vector<float> values;
+  Arrays arrays{Layout(0), {}, {}};
   const zip_int64_t count = zip_get_num_entries(archive.get(), 0);
   if (count <= 0) fail(path, "the .npz holds no array");
   std::uint64_t packed_left = std::filesystem::file_size(path);
-  values.reserve(packed_left / sizeof(float));
+  arrays.values.reserve(packed_left / sizeof(float));
   for (zip_int64_t i = 0; i < count; ++i)
-    append_member(archive.get(), static_cast<zip_uint64_t>(i), path, packed_left, tensors, values);
+    append_member(archive.get(), static_cast<zip_uint64_t>(i), path, packed_left, tensors, arrays);
   try {
-    return {Layout(std::move(tensors)), std::move(values)};
+    arrays.layout = Layout(std::move(tensors));
+    return arrays;
   } catch (const Error& error) {
     fail(path, error.what());
   }
@@ -165,10 +167,10 @@ Arrays read_npy(const std::filesystem::path& path) {
   const std::uintmax_t size = std::filesystem::file_size(path, not_a_file);
   std::vector<float> values;
   if (!not_a_file) values.reserve(size / sizeof(float));
-  std::vector<std::size_t> shape =
+  NpyHeader header =
       append_npy([&](std::span<std::byte> bytes) { return read_some(in, path, bytes); },
                  not_a_file ? std::nullopt : std::optional<std::uint64_t>(size), path.string(), values);
-  return {Layout(std::vector<Tensor>{{"", std::move(shape)}}), std::move(values)};
+  return {Layout(std::vector<Tensor>{{"", std::move(header.shape)}}), std::move(values), {std::move(header.type)}};
 }
 
 // A name beside the file that no other process uses.

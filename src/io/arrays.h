@@ -15,6 +15,7 @@ namespace fewbits::io {
 struct Arrays {
   Layout layout;
   std::vector<float> values;
+  std::vector<std::string> types;  // of each tensor in the file, as NumPy writes it: "<f4"
 };
 
 // Reads float32, and float16, float64, integers and booleans, which are converted to the nearest float32; C order only.

@@ -47,6 +47,7 @@ TEST_F(Npy, EveryItemTypeBecomesTheNearestFloat32) {
     ASSERT_EQ(arrays.layout.tensors().size(), 1u);
     EXPECT_EQ(arrays.layout.tensors()[0].name, "");
     EXPECT_EQ(arrays.layout.tensors()[0].shape, Shape{c.values.size()});
+    EXPECT_EQ(arrays.types, std::vector<std::string>{c.type});
   }
 }
 

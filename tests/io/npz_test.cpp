@@ -70,6 +70,7 @@ TEST_F(Npz, ItsArraysAreTheLayoutInTheOrderOfTheFile) {
                                              {"a.weight.npy", npy("<f4", "()", data_of<float>({8})), deflated}}));
     EXPECT_EQ(arrays.layout.text(), "w/z\t2,2\nb\t3\na.weight\t\n");
     EXPECT_EQ(arrays.values, (std::vector<float>{1, 2, 3, 4, 5, 6, 7, 8}));
+    EXPECT_EQ(arrays.types, (std::vector<std::string>{"<f4", "<f8", "<f4"}));
   }
 }
 
