@@ -223,6 +223,19 @@ Partition split_dirichlet(const PartitionTask& task) {
   fail_never_reached(task, alpha, least);
 }
 
+std::size_t draw_class(RandomReader& random, const std::vector<double>& chances) {
+  const double at = random.uniform() * std::accumulate(chances.begin(), chances.end(), 0.0);
+  std::size_t chosen = 0;
+  double cumulated = 0;
+  for (std::size_t c = 0; c < chances.size(); ++c) {
+    if (!(chances[c] > 0)) continue;
+    chosen = c;
+    cumulated += chances[c];
+    if (at < cumulated) break;
+  }
+  return chosen;
+}
+
 // Hsu et al. 2019 (arXiv 1909.06335): each client draws its mixture of classes around the prior, then its examples.
 Partition split_dirichlet_client(const PartitionTask& task) {
   const double alpha = alpha_of(task);
@@ -243,15 +256,7 @@ Partition split_dirichlet_client(const PartitionTask& task) {
       if (!(sum > 0)) {
         for (std::size_t c = 0; c < chances.size(); ++c) sum += chances[c] = pools[c].empty() ? 0 : 1;
       }
-      const double at = random.uniform() * sum;
-      std::size_t chosen = 0;
-      double cumulated = 0;
-      for (std::size_t c = 0; c < chances.size(); ++c) {
-        if (!(chances[c] > 0)) continue;
-        chosen = c;
-        cumulated += chances[c];
-        if (at < cumulated) break;
-      }
+      const std::size_t chosen = draw_class(random, chances);
       parts[client].push_back(pools[chosen].back());
       pools[chosen].pop_back();
     }

@@ -16,7 +16,7 @@ inline constexpr double kMostAlpha = 1e6;
 inline constexpr double kLeastAlpha = 1e-6;
 
 // What the streams of one partition are for: parts of their keys.
-enum class Draw : std::uint64_t { kRows = 1, kHolders = 2, kShares = 3, kDealing = 4 };
+enum class Draw : std::uint64_t { kRows = 1, kHolders = 2, kShares = 3, kDealing = 4, kDrawn = 5 };
 
 struct PartitionTask {
   const Spec& spec;
@@ -31,6 +31,9 @@ struct PartitionTask {
   }
   [[noreturn]] void fail(const std::string& what) const;
 };
+
+// A class by its share among `chances`, of which one is over 0; those of 0 never come.
+std::size_t draw_class(RandomReader& random, const std::vector<double>& chances);
 
 // What a partition's name stands for: at least one client, no more clients than examples, labels below `classes`.
 Partition split_iid(const PartitionTask& task);
