@@ -6,7 +6,9 @@
 #include "federated/convolutional.h"
 #include "federated/dense.h"
 #include "federated/gru.h"
+#include "federated/kmeans.h"
 #include "federated/linear.h"
+#include "federated/pca.h"
 #include "federated/svm.h"
 #include "federated/window.h"
 #include "fewbits/error.h"
@@ -19,6 +21,7 @@ using datasets::Spec;
 
 constexpr std::uint64_t kMostHidden = 65536;
 constexpr std::uint64_t kMostChannels = 1024;
+constexpr std::uint64_t kMostClusters = 65536;
 constexpr std::uint64_t kMostEmbedding = 4096;
 constexpr double kMostPenalty = 1e6;
 
@@ -92,6 +95,27 @@ Shaped gru(const Spec& spec) {
   };
 }
 
+Shaped kmeans(const Spec& spec) {
+  const auto clusters = static_cast<std::size_t>(spec.integer("clusters", 1, kMostClusters, 10));
+  return [clusters, text = spec.text()](const ExampleShape& shape) -> ModelFactory {
+    if (shape.tokens > 0) refuse(text, "features that are values", shape);
+    const std::size_t rows = shape.sample.size() / shape.features;
+    if (rows < clusters || rows * shape.features != shape.sample.size()) {
+      throw Error(Errc::kBadArgument, "model '" + text + "' starts at examples of a public sample of at least " +
+                                          std::to_string(clusters) + "; it has " + std::to_string(rows));
+    }
+    const auto sample = std::make_shared<const std::vector<float>>(shape.sample.begin(), shape.sample.end());
+    return [=, features = shape.features] { return std::make_unique<KMeans>(features, clusters, sample); };
+  };
+}
+
+Shaped pca(const Spec& spec) {
+  return [text = spec.text()](const ExampleShape& shape) -> ModelFactory {
+    if (shape.tokens > 0) refuse(text, "features that are values", shape);
+    return [features = shape.features] { return std::make_unique<PrincipalAxis>(features); };
+  };
+}
+
 Shaped softmax(const Spec& spec) {
   return [text = spec.text()](const ExampleShape& shape) -> ModelFactory {
     require_classes(text, shape);
@@ -162,8 +186,10 @@ const std::vector<Entry>& entries() {
        {"channels", "hidden"}, cnn},
       {"gru", "gru[:embedding=8,hidden=128]",
        "next token at each position of a sequence: embedding, gated recurrent units, softmax", {"embedding", "hidden"}, gru},
+      {"kmeans", "kmeans[:clusters=10]", "centres of clusters, by Lloyd's iteration", {"clusters"}, kmeans},
       {"linear", "linear[:l2=0]", "linear regression of a real value on values, or on one-hot columns", {"l2"}, linear},
       {"mlp", "mlp[:hidden=200]", "one hidden layer, ReLU, softmax", {"hidden"}, mlp},
+      {"pca", "pca", "the first principal axis, by power iteration", {}, pca},
       {"softmax", "softmax", "softmax regression", {}, softmax},
       {"svm", "svm[:l2=0.0001]", "linear support vector machines, one class against the rest", {"l2"}, svm},
       {"window", "window[:embedding=8,hidden=128]",
