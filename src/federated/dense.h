@@ -25,6 +25,15 @@ class Dense final : public Model {
 
  private:
   std::size_t layers() const { return widths_.size() - 1; }
+  // Of layer 1, 2, ..., in parameters or a gradient.
+  template <typename T>
+  std::span<T> weight(std::span<T> values, std::size_t layer) const {
+    return values.subspan(layout_.offset(2 * layer - 2), widths_[layer - 1] * widths_[layer]);
+  }
+  template <typename T>
+  std::span<T> bias(std::span<T> values, std::size_t layer) const {
+    return values.subspan(layout_.offset(2 * layer - 1), widths_[layer]);
+  }
   void forward(std::span<const float> parameters, const Examples& batch);
 
   std::vector<std::size_t> widths_;              // features, hidden layers, classes

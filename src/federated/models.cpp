@@ -5,6 +5,12 @@
 #include "datasets/spec.h"
 #include "federated/convolutional.h"
 #include "federated/dense.h"
+#include "federated/gru.h"
+#include "federated/kmeans.h"
+#include "federated/linear.h"
+#include "federated/pca.h"
+#include "federated/svm.h"
+#include "federated/window.h"
 #include "fewbits/error.h"
 #include "fewbits/federated/model.h"
 
@@ -15,6 +21,9 @@ using datasets::Spec;
 
 constexpr std::uint64_t kMostHidden = 65536;
 constexpr std::uint64_t kMostChannels = 1024;
+constexpr std::uint64_t kMostClusters = 65536;
+constexpr std::uint64_t kMostEmbedding = 4096;
+constexpr double kMostPenalty = 1e6;
 
 // A model whose text is understood, for data of any size. May throw kBadArgument for one that does not fit.
 using Shaped = std::function<ModelFactory(const ExampleShape&)>;
@@ -26,6 +35,85 @@ void require_classes(const std::string& model, const ExampleShape& shape) {
                                       (shape.tokens > 0 ? "numbers of tokens or columns"
                                        : shape.targets > 1 ? "several targets"
                                                            : "fewer than two classes"));
+}
+
+std::string values_or_tokens(const ExampleShape& shape) {
+  return shape.tokens > 0 ? std::to_string(shape.tokens) + " tokens or columns" : "features that are values";
+}
+
+std::string kind_of_targets(const ExampleShape& shape) {
+  return std::to_string(shape.targets) + (shape.targets == 1 ? " target" : " targets") +
+         (shape.classes == 0 ? ", real values" : ", of " + std::to_string(shape.classes) + " classes or tokens");
+}
+
+[[noreturn]] void refuse(const std::string& model, const std::string& purpose, const ExampleShape& shape) {
+  throw Error(Errc::kBadArgument, "model '" + model + "' is for " + purpose + "; these examples have " +
+                                      std::to_string(shape.features) + " features, " + values_or_tokens(shape) + ", and " +
+                                      kind_of_targets(shape));
+}
+
+double penalty(const Spec& spec, double fallback) {
+  return spec.has("l2") ? spec.number("l2", 0, kMostPenalty) : fallback;
+}
+
+Shaped linear(const Spec& spec) {
+  return [l2 = penalty(spec, 0), text = spec.text()](const ExampleShape& shape) -> ModelFactory {
+    if (shape.classes != 0 || shape.targets != 1) refuse(text, "one real value as target", shape);
+    return [=] { return std::make_unique<Linear>(shape, l2); };
+  };
+}
+
+Shaped svm(const Spec& spec) {
+  return [l2 = penalty(spec, 1e-4), text = spec.text()](const ExampleShape& shape) -> ModelFactory {
+    require_classes(text, shape);
+    return [=] { return std::make_unique<SupportVector>(shape.features, shape.classes, l2); };
+  };
+}
+
+struct TextSizes {
+  explicit TextSizes(const Spec& spec)
+      : embedding(static_cast<std::size_t>(spec.integer("embedding", 1, kMostEmbedding, 8))),
+        hidden(static_cast<std::size_t>(spec.integer("hidden", 1, kMostHidden, 128))) {}
+  std::size_t embedding, hidden;
+};
+
+Shaped window(const Spec& spec) {
+  return [sizes = TextSizes(spec), text = spec.text()](const ExampleShape& shape) -> ModelFactory {
+    if (shape.tokens < 2 || shape.classes != shape.tokens || shape.targets != 1) {
+      refuse(text, "windows of a text, tokens whose target is the next one", shape);
+    }
+    return [=] { return std::make_unique<Window>(shape.features, shape.tokens, sizes.embedding, sizes.hidden); };
+  };
+}
+
+Shaped gru(const Spec& spec) {
+  return [sizes = TextSizes(spec), text = spec.text()](const ExampleShape& shape) -> ModelFactory {
+    if (shape.tokens < 2 || shape.classes != shape.tokens || shape.targets != shape.features) {
+      refuse(text, "sequences of a text, tokens each with the one after it as target", shape);
+    }
+    return [=] { return std::make_unique<Gru>(shape.features, shape.tokens, sizes.embedding, sizes.hidden); };
+  };
+}
+
+Shaped kmeans(const Spec& spec) {
+  const auto clusters = static_cast<std::size_t>(spec.integer("clusters", 1, kMostClusters, 10));
+  return [clusters, text = spec.text()](const ExampleShape& shape) -> ModelFactory {
+    if (shape.tokens > 0) refuse(text, "features that are values", shape);
+    const std::size_t rows = shape.sample.size() / shape.features;
+    if (rows < clusters || rows * shape.features != shape.sample.size()) {
+      throw Error(Errc::kBadArgument, "model '" + text + "' starts at examples of a public sample of at least " +
+                                          std::to_string(clusters) + "; it has " + std::to_string(rows));
+    }
+    const auto sample = std::make_shared<const std::vector<float>>(shape.sample.begin(), shape.sample.end());
+    return [=, features = shape.features] { return std::make_unique<KMeans>(features, clusters, sample); };
+  };
+}
+
+Shaped pca(const Spec& spec) {
+  return [text = spec.text()](const ExampleShape& shape) -> ModelFactory {
+    if (shape.tokens > 0) refuse(text, "features that are values", shape);
+    return [features = shape.features] { return std::make_unique<PrincipalAxis>(features); };
+  };
 }
 
 Shaped softmax(const Spec& spec) {
@@ -88,6 +176,7 @@ struct Entry {
   const char* summary;
   std::vector<std::string> parameters;
   Shaped (*parse)(const Spec&);
+  Reading reading = Reading::kNone;
 };
 
 // THE list of models: a new one is a line here, and a class that implements Model.
@@ -96,23 +185,37 @@ const std::vector<Entry>& entries() {
       {"cnn", "cnn[:channels=16-32,hidden=64]",
        "3x3 convolutions of square images, each with ReLU and 2x2 maxima, one hidden layer, softmax",
        {"channels", "hidden"}, cnn},
+      {"gru", "gru[:embedding=8,hidden=128]",
+       "next token at each position of a sequence: embedding, gated recurrent units, softmax", {"embedding", "hidden"}, gru,
+       Reading::kSequences},
+      {"kmeans", "kmeans[:clusters=10]", "centres of clusters, by Lloyd's iteration", {"clusters"}, kmeans},
+      {"linear", "linear[:l2=0]", "linear regression of a real value on values, or on one-hot columns", {"l2"}, linear},
       {"mlp", "mlp[:hidden=200]", "one hidden layer, ReLU, softmax", {"hidden"}, mlp},
+      {"pca", "pca", "the first principal axis, by power iteration", {}, pca},
       {"softmax", "softmax", "softmax regression", {}, softmax},
+      {"svm", "svm[:l2=0.0001]", "linear support vector machines, one class against the rest", {"l2"}, svm},
+      {"window", "window[:embedding=8,hidden=128]",
+       "next token from a window of the last ones: embedding, one hidden layer, ReLU, softmax",
+       {"embedding", "hidden"}, window, Reading::kWindows},
   };
   return list;
 }
 
-Shaped parse(std::string_view text) {
-  const Spec spec("model", text);
+const Entry& find(const Spec& spec) {
   std::string choices;
   for (const Entry& entry : entries()) {
     if (spec.name() == entry.name) {
       spec.allow_only(entry.parameters);
-      return entry.parse(spec);
+      return entry;
     }
     choices += (choices.empty() ? "" : ", ") + std::string(entry.form);
   }
   throw Error(Errc::kBadArgument, "model '" + spec.name() + "' is not known; choose one of: " + choices);
+}
+
+Shaped parse(std::string_view text) {
+  const Spec spec("model", text);
+  return find(spec).parse(spec);
 }
 
 }  // namespace
@@ -126,6 +229,8 @@ double Model::loss_and_gradients(std::span<const float>, const Examples&, std::s
 }
 
 void check_model(std::string_view text) { parse(text); }
+
+Reading reading_of(std::string_view text) { return find(Spec("model", text)).reading; }
 
 ModelFactory model_factory(std::string_view text, const ExampleShape& shape) {
   if (shape.features == 0 || shape.targets == 0) throw Error(Errc::kBadArgument, "examples without features or targets");

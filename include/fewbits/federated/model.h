@@ -27,9 +27,10 @@ struct ExampleShape {
   std::size_t targets = 1;
   std::size_t classes = 0;  // targets are numbers of classes, or of tokens, below it; 0: they are real values
   std::size_t tokens = 0;   // over 0: the features are numbers of tokens, or of one-hot columns, below it
+  std::span<const float> sample = {};  // shape [rows, features]: public examples, at which the start of training may look
 };
 
-// What an evaluation measures, as a mean over targets.
+// What an evaluation measures: sum / weight, each added up over all examples.
 struct Metric {
   std::string_view name = "accuracy";
   bool higher_is_better = true;
@@ -38,7 +39,7 @@ struct Metric {
 
 struct Score {
   double sum = 0;
-  std::size_t count = 0;
+  double weight = 0;  // of a mean over targets: their number
 };
 
 // A model whose parameters live outside of it, in one vector laid out as layout() says. It owns scratch memory, so one
@@ -61,7 +62,7 @@ class FEWBITS_API Model {
   virtual double loss_and_gradients(std::span<const float> parameters, const Examples& batch, std::span<float> gradient,
                                     std::span<float> features_gradient);
 
-  // Of metric(): over the examples' targets, what is summed, and of how many.
+  // Of metric(), over these examples.
   virtual Score score(std::span<const float> parameters, const Examples& examples) = 0;
   virtual Metric metric() const noexcept { return {}; }
 
@@ -79,6 +80,10 @@ FEWBITS_API ModelFactory model_factory(std::string_view text, const ExampleShape
 
 // Throws kBadArgument for text that names no model, before the shape of the examples is known.
 FEWBITS_API void check_model(std::string_view text);
+
+// How a model reads a text: in windows with one target behind each, or in sequences with a target at each position.
+enum class Reading { kNone, kWindows, kSequences };
+FEWBITS_API Reading reading_of(std::string_view text);   // throws as check_model
 
 struct ModelInfo {
   std::string name;
