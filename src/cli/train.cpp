@@ -16,15 +16,15 @@
 #include "cli/train_report.h"
 #include "cli/train_settings.h"
 #include "cli/train_summary.h"
-#include "datasets/dataset.h"
-#include "datasets/partition.h"
 #include "federated/plan_entry.h"
 #include "federated/recorder.h"
 #include "federated/run_folder.h"
+#include "federated/task_data.h"
 #include "fewbits/error.h"
 #include "fewbits/federated/federated.h"
 #include "fewbits/federated/summary.h"
 #include "fewbits/version.h"
+#include "io/arrays.h"
 
 namespace fewbits::cli {
 namespace {
@@ -38,6 +38,9 @@ using nlohmann::json;
 using nlohmann::ordered_json;
 
 constexpr int kInterrupted = 130;
+constexpr double kUsualHeldOut = 0.2;
+constexpr const char* kUsualLinks = "usual";
+constexpr std::size_t kMostPersonalized = 2000;   // clients whose own models are tested, spread evenly over all
 constexpr std::uint64_t kMostSeeds = 1000;
 
 constexpr const char* kExamples = R"(Examples:
@@ -115,10 +118,10 @@ void adopt(CLI::App& command, TrainSettings& settings, const json& recorded) {
   apply_items(command, items_of(recorded, settings.out + "/results.jsonl"), settings.out + "/results.jsonl");
 }
 
-json data_record(const datasets::Dataset& dataset) {
+json data_record(const federated::TaskData& data) {
   json files = json::array();
-  for (const datasets::SourceFile& file : dataset.files) files.push_back({{"path", file.path}, {"sha256", file.sha256}});
-  return {{"name", dataset.name}, {"folder", dataset.folder}, {"files", files}};
+  for (const datasets::SourceFile& file : data.files()) files.push_back({{"path", file.path}, {"sha256", file.sha256}});
+  return {{"name", data.name()}, {"folder", data.folder()}, {"files", files}};
 }
 
 void require_same_data(const json& now, const json& recorded) {
@@ -139,14 +142,13 @@ class TrainCommand {
   int run() {
     prepare();
     Progress progress(settings_.quiet || settings_.json, settings_.options.rounds * plans_ * runs_.size());
-    progress.say(dataset_.name + " from " + dataset_.folder + "; " +
-                 datasets::describe_partition(settings_.partition, partitions_[0], dataset_.train.y, dataset_.classes));
+    progress.say(data_->describe(settings_.options.seed));
     if (recorder_) progress.say(recorder_->describe());
     const InterruptGuard guard;
-    for (std::size_t i = 0; i < runs_.size(); ++i) {
-      task_.clients = federated::listed_clients(std::move(partitions_[i]));
+    for (SeedRun& run : runs_) {
+      if (run.seed != settings_.options.seed) task_ = task_of(run.seed);
       for (std::size_t plan = 0; plan < plans_; ++plan) {
-        train(runs_[i], plan, progress);
+        train(run, plan, progress);
         if (interrupted != 0) return report_interruption();
       }
     }
@@ -171,22 +173,16 @@ class TrainCommand {
 
     // All that can be wrong with the settings is found before the data is read.
     terms_.target = parse_target(settings_.target, terms_.target_is_automatic);
-    datasets::check_partition(settings_.partition);
-    federated::check_model(settings_.model);
+    if (settings_.personalizes() && settings_.data_options.held_out == 0) settings_.data_options.held_out = kUsualHeldOut;
+    federated::TaskData::check(settings_.data_options);
     check_recording();
     const std::vector<PlanEntry> entries = settings_.plan_entries();
     check_seeds();
+    if (!settings_.links.empty()) settings_.options.links = federated::parse_links(settings_.links == kUsualLinks ? "" : settings_.links);
 
-    dataset_ = datasets::load_images(settings_.dataset, settings_.data);
-    task_.shape = {.features = dataset_.features, .classes = dataset_.classes};
-    task_.model = federated::model_factory(settings_.model, task_.shape);
-    task_.train = {dataset_.train.x, dataset_.train.y};
-    task_.test = {dataset_.test.x, dataset_.test.y};
-    for (std::uint64_t i = 0; i < settings_.seeds; ++i) {
-      partitions_.push_back(datasets::make_partition(settings_.partition, dataset_.train.y, dataset_.classes,
-                                                     settings_.clients, settings_.options.seed + i));
-    }
-    task_.clients = federated::listed_clients(partitions_[0]);
+    data_.emplace(settings_.data_options);
+    if (!settings_.pretrained.empty()) start_ = read_start();
+    task_ = task_of(settings_.options.seed);
     compile(entries);
     if (terms_.target_is_automatic && !terms_.float32) {
       fail("no target: give --target SCORE, --target none, or a plan f32 of whose best score it is 98 %");
@@ -195,7 +191,7 @@ class TrainCommand {
     if (!settings_.record.empty()) {
       recorder_.emplace(settings_.record_options, settings_.options.rounds, existing_records());
     }
-    const json data = data_record(dataset_);
+    const json data = data_record(*data_);
     if (settings_.resume) {
       require_same_data(data, json(folder_->header().at("data")));
     } else if (!settings_.out.empty()) {
@@ -213,18 +209,42 @@ class TrainCommand {
     fail("seeds is " + std::to_string(settings_.seeds) + ", expected 1 to " + std::to_string(most));
   }
 
+  federated::Task task_of(std::uint64_t seed) const {
+    federated::Task task = data_->task(seed);
+    task.start = start_;
+    if (settings_.personalizes() && task.held_out == nullptr) fail("--fine-tune and --personal need clients that hold examples out");
+    return task;
+  }
+
+  federated::Options options_of(const PlanEntry& entry, std::uint64_t seed) const {
+    federated::Options options = settings_.options;
+    options.seed = seed;
+    options.clients_per_round = entry.clients_per_round.value_or(settings_.clients_per_round.front());
+    return options;
+  }
+
+  // The parameters of --pretrained, which has this model's tensors, maybe beside others.
+  std::vector<float> read_start() const {
+    const io::Arrays arrays = io::read_arrays(settings_.pretrained);
+    const Layout layout = data_->task(settings_.options.seed).model()->layout();
+    if (arrays.layout.text() == layout.text()) return arrays.values;
+    fail(settings_.pretrained + " is not of this model: it has\n" + arrays.layout.text() + "and the model\n" + layout.text());
+  }
+
   // The plans of every run, and which of them is the plain float32.
   void compile(const std::vector<PlanEntry>& entries) {
     const Layout layout = task_.model()->layout();
-    terms_.dataset = dataset_.name;
+    terms_.dataset = data_->name();
+    terms_.partition = data_->partition();
+    terms_.clients = task_.clients.count;
     terms_.metric = task_.model()->metric();
     terms_.parameters = layout.elements();
     plans_ = entries.size();
     const std::string float32 = Codec::compile("f32", layout).plan();
     std::vector<PlanRun> plans;
     for (std::size_t i = 0; i < plans_; ++i) {
-      const Trainer trainer(task_, settings_.options, entries[i].options);  // throws for what does not fit
-      plans.push_back({.entry = entries[i], .canonical = trainer.codec().plan(), .rounds = {}, .stopped = {}});
+      const Trainer trainer(task_, options_of(entries[i], settings_.options.seed), entries[i].options);  // throws for what does not fit
+      plans.push_back({.entry = entries[i], .canonical = trainer.codec().plan(), .rounds = {}, .stopped = {}, .personal = {}});
       if (i == 0 && !settings_.record.empty()) Recorder::check(trainer.codec());
       if (plans[i].canonical != float32) continue;
       // One with options of its own is compared with the others, unless it is the only one.
@@ -254,8 +274,7 @@ class TrainCommand {
     PlanRun& plan = run.plans[index];
     const bool several = runs_.size() > 1;
     const federated::TrainingId id(index, several ? std::optional(run.seed) : std::nullopt);
-    federated::Options options = settings_.options;
-    options.seed = run.seed;
+    const federated::Options options = options_of(plan.entry, run.seed);
     Trainer trainer(task_, options, plan.entry.options);
     const ordered_json names = {{"plan", plan.entry.text}, {"label", plan.entry.label}};
     if (folder_) {
@@ -282,6 +301,17 @@ class TrainCommand {
       folder_->add_stop(id, names, plan.stopped, trainer.save());
     }
     progress.end(plan.stopped);
+    if (interrupted != 0 && !trainer.done()) return;
+    if (folder_) folder_->write_model(id, trainer.layout(), trainer.released());
+    if (settings_.personalizes()) personalize(trainer, plan);
+  }
+
+  void personalize(Trainer& trainer, PlanRun& plan) const {
+    std::vector<std::uint32_t> clients;
+    const std::size_t count = std::min(task_.clients.count, kMostPersonalized);
+    for (std::size_t i = 0; i < count; ++i) clients.push_back(static_cast<std::uint32_t>(i * task_.clients.count / count));
+    plan.personal = trainer.personalize(clients, {.epochs = settings_.fine_tune.value_or(0), .learning_rate = plan.entry.options.learning_rate});
+    std::erase_if(plan.personal, [](const federated::PersonalResult& result) { return result.examples == 0; });
   }
 
   int report_interruption() const {
@@ -300,9 +330,9 @@ class TrainCommand {
   TrainSettings& settings_;
   std::optional<RunFolder> folder_;
   std::optional<Recorder> recorder_;
-  datasets::Dataset dataset_;
-  federated::Task task_;
-  std::vector<std::vector<std::vector<std::uint32_t>>> partitions_;  // of each seed, until it runs
+  std::optional<federated::TaskData> data_;
+  std::vector<float> start_;             // of --pretrained
+  federated::Task task_;                 // of the seed that runs
   std::vector<SeedRun> runs_;
   std::size_t plans_ = 0;
   SummaryTerms terms_;

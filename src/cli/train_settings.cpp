@@ -59,6 +59,15 @@ std::string simplified_toml(std::istream& in) {
   return text;
 }
 
+// The entry with a cohort of its own, named after it.
+federated::PlanEntry with_cohort(federated::PlanEntry entry, std::size_t clients) {
+  const std::string count = std::to_string(clients);
+  entry.text += (entry.text.find('@') == std::string::npos ? " @ " : ",") + ("clients-per-round=" + count);
+  entry.label += ", " + count + " a round";
+  entry.clients_per_round = clients;
+  return entry;
+}
+
 template <typename List>
 std::string forms(const List& list) {
   std::string text;
@@ -69,13 +78,24 @@ std::string forms(const List& list) {
 }  // namespace
 
 void TrainSettings::add_to(CLI::App& command) {
-  command.add_option("--dataset", dataset, "fashion-mnist, or the name of a folder in $FEWBITS_DATA")->capture_default_str();
-  command.add_option("--data", data, "folder with the four IDX files of the data set");
-  command.add_option("--model", model, "one of:" + forms(federated::models()))->capture_default_str();
-  command.add_option("--partition", partition, "how examples are dealt to clients, one of:" +
-                                                   forms(datasets::partition_schemes()))->capture_default_str();
-  command.add_option("--clients", clients, "number of clients")->capture_default_str();
-  command.add_option("--clients-per-round", options.clients_per_round, "drawn without replacement")->capture_default_str();
+  command.add_option("--dataset", data_options.dataset,
+                     "fashion-mnist; kjv[:users=chapters|books,books=1-39] (the King James Bible) or fortunes, texts; insteval, a "
+                     "regression (after `make insteval`); or the name of a folder in $FEWBITS_DATA or of --data")->capture_default_str();
+  command.add_option("--data", data_options.data, "folder of the data set: four IDX files of images, train.csv and test.csv (or .npz), or "
+                     "*.txt, one a user");
+  command.add_option("--model", data_options.model, "one of:" + forms(federated::models()))->capture_default_str();
+  command.add_option("--tokens", data_options.tokens, "of texts: characters or words")->capture_default_str();
+  command.add_option("--words", data_options.words, "words that have a number of their own, the most frequent ones")
+      ->capture_default_str()->check(whole_number());
+  command.add_option("--context", data_options.context, "tokens of an example; 0: windows of 16, sequences of 80")
+      ->capture_default_str()->check(whole_number());
+  command.add_option("--partition", data_options.partition, "how examples are dealt to clients; auto: natural for data that has users, "
+                     "else dirichlet-client:alpha=3. One of:\n  natural: each user is a client" +
+                     forms(datasets::partition_schemes()))->capture_default_str();
+  command.add_option("--clients", data_options.clients, "number of clients, where they are not users of the data")
+      ->capture_default_str()->check(whole_number());
+  command.add_option("--clients-per-round", clients_per_round, "drawn without replacement; several, as 1,10,100: each plan with each")
+      ->delimiter(',')->allow_extra_args(false)->capture_default_str()->check(whole_number());
   command.add_option("--client-probability", options.client_probability,
                      "instead: chance of each client to take part in a round");
   command.add_option("--rounds", options.rounds, "rounds of federated averaging")->capture_default_str();
@@ -92,6 +112,19 @@ void TrainSettings::add_to(CLI::App& command) {
   command.add_option("--server-tau", plan_defaults.server_tau, "of adam: added to their root")->capture_default_str();
   command.add_option("--average", plan_defaults.average, "over 0: an average of the models is evaluated, in which a round weighs so much "
                      "less than the next, as 0.9")->capture_default_str();
+  command.add_option("--downlink", plan_defaults.downlink, "plan of the models that go down, which are then sent as compressed differences "
+                     "with error feedback at the server (EF21-P); none given: whole, as float32");
+  command.add_option("--links", links, "a simulated network, as 'up=1,lost=0.1,deadline=60': results gain hours and wasted bytes. "
+                     "Any of these, or 'usual' for the first values:" + forms(federated::link_options()));
+  command.add_option("--stream", options.stream, "over 0: clients see so many examples in each round that they take part in, in their "
+                     "order, and never again")->capture_default_str()->check(whole_number());
+  command.add_option("--pretrained", pretrained, ".npz of a model to begin with, as a run with --out writes them (models/)");
+  command.add_option("--fine-tune", fine_tune, "after training, clients train the model further on their examples, for so many epochs: "
+                     "scores on what they hold out, before and after")->check(whole_number());
+  command.add_option("--personal", data_options.personal, "values of an input vector that each client trains and keeps; scores as with "
+                     "--fine-tune")->capture_default_str()->check(whole_number());
+  command.add_option("--held-out", data_options.held_out, "share of a client's examples that it holds out to test its own model; 0: 0.2 "
+                     "where that is needed and the data has no tests of its users")->capture_default_str();
   command.add_option("--prox", plan_defaults.prox, "FedProx (Li et al. 2018): clients stay near the round's model by this mu; 0: none")
       ->capture_default_str();
   command.add_option("--plan", plans, "how updates are coded; once for each plan. 'PLAN @ lr=0.3,feedback=ef14,label=NAME' "
@@ -104,6 +137,8 @@ void TrainSettings::add_to(CLI::App& command) {
                      "has mean and spread, and medians of the ratios to the first plan with the same seed")
       ->capture_default_str()->check(whole_number());
   command.add_option("--eval-every", options.eval_every, "rounds between evaluations")->capture_default_str();
+  command.add_option("--eval-examples", options.eval_examples, "on so many test examples, spread evenly; 0: on all")
+      ->capture_default_str()->check(whole_number());
   command.add_option("--threads", options.threads, "0: all cores; results do not depend on it")->capture_default_str();
   command.add_option("--config", config, "file of these settings, by the names of the flags: TOML, or JSON (*.json); "
                      "flags given beside it win");
@@ -122,12 +157,23 @@ void TrainSettings::add_to(CLI::App& command) {
 }
 
 json TrainSettings::to_json() const {
-  return {{"dataset", dataset},
-          {"data", data},
-          {"model", model},
-          {"partition", partition},
-          {"clients", clients},
-          {"clients-per-round", options.clients_per_round},
+  return {{"dataset", data_options.dataset},
+          {"data", data_options.data},
+          {"model", data_options.model},
+          {"tokens", data_options.tokens},
+          {"words", data_options.words},
+          {"context", data_options.context},
+          {"partition", data_options.partition},
+          {"clients", data_options.clients},
+          {"clients-per-round", clients_per_round},
+          {"downlink", plan_defaults.downlink},
+          {"links", links},
+          {"stream", options.stream},
+          {"pretrained", pretrained},
+          {"fine-tune", fine_tune ? nlohmann::json(*fine_tune) : nlohmann::json()},
+          {"personal", data_options.personal},
+          {"held-out", data_options.held_out},
+          {"eval-examples", options.eval_examples},
           {"client-probability", options.client_probability ? nlohmann::json(*options.client_probability) : nlohmann::json()},
           {"rounds", options.rounds},
           {"epochs", options.epochs},
@@ -158,7 +204,8 @@ json TrainSettings::recorded() const {
   if (record.empty()) settings.erase("record");
   if (record.empty()) settings.erase("record-clients");
   const nlohmann::json defaults = TrainSettings().to_json();
-  for (const char* key : {"server", "server-beta2", "server-tau", "average", "prox"})
+  for (const char* key : {"server", "server-beta2", "server-tau", "average", "prox", "tokens", "words", "context", "downlink", "links",
+                          "stream", "pretrained", "fine-tune", "personal", "held-out", "eval-examples"})
     if (settings[key] == defaults[key]) settings.erase(key);
   return settings;
 }
@@ -169,8 +216,13 @@ std::vector<federated::PlanEntry> TrainSettings::plan_entries() const {
   federated::PlanOptions defaults = plan_defaults;
   defaults.server = federated::server_optimizer(server);
   for (const std::string& text : plans) {
-    entries.push_back(federated::parse_plan_entry(text, defaults));
-    if (!seen.insert(entries.back().text).second) fail("plan '" + entries.back().text + "' is given twice");
+    const federated::PlanEntry entry = federated::parse_plan_entry(text, defaults);
+    if (!seen.insert(entry.text).second) fail("plan '" + entry.text + "' is given twice");
+    if (entry.clients_per_round || clients_per_round.size() == 1) {
+      entries.push_back(entry);
+      continue;
+    }
+    for (const std::size_t count : clients_per_round) entries.push_back(with_cohort(entry, count));
   }
   return entries;
 }

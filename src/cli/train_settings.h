@@ -9,6 +9,7 @@
 
 #include "federated/plan_entry.h"
 #include "federated/recorder.h"
+#include "federated/task_data.h"
 #include "fewbits/federated/federated.h"
 
 namespace fewbits::cli {
@@ -16,12 +17,12 @@ namespace fewbits::cli {
 // The flags of `fewbits train`. Those in to_json() are compared when a run is resumed. The defaults are the setting of
 // the demo.
 struct TrainSettings {
-  std::string dataset = "fashion-mnist";
-  std::string data;
-  std::string model = "mlp";
-  std::string partition = "dirichlet-client:alpha=3";
-  std::size_t clients = 100;
+  federated::DataOptions data_options;
   federated::Options options;
+  std::vector<std::size_t> clients_per_round = {10};
+  std::string links;                    // "": none; as --links gives them
+  std::string pretrained;
+  std::optional<std::size_t> fine_tune; // epochs; personalization is reported when it, or an input vector, is there
   federated::PlanOptions plan_defaults;
   std::string server = "sgd";
   std::string record;
@@ -38,8 +39,9 @@ struct TrainSettings {
   bool json = false;
 
   void add_to(CLI::App& command);
+  bool personalizes() const noexcept { return fine_tune.has_value() || data_options.personal > 0; }
   nlohmann::json to_json() const;
-  nlohmann::json recorded() const;  // what a run's folder keeps of them: no seeds and no record where they are not used
+  nlohmann::json recorded() const;  // what a run's folder keeps of them: none that are not used
   std::vector<federated::PlanEntry> plan_entries() const;
 };
 

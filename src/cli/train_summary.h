@@ -20,6 +20,7 @@ struct PlanRun {
   std::string canonical;
   std::vector<federated::RoundResult> rounds;
   std::string stopped;
+  std::vector<federated::PersonalResult> personal;   // of clients that hold examples out; none where that is not asked for
 };
 
 // All plans with one seed.
@@ -32,6 +33,8 @@ struct SeedRun {
 struct SummaryTerms {
   const TrainSettings& settings;
   std::string dataset = {};
+  std::string partition = {};
+  std::size_t clients = 0;
   std::size_t parameters = 0;                         // of the model
   federated::Metric metric = {};
   std::optional<double> target = std::nullopt;        // score; not of an automatic one

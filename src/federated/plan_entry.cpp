@@ -11,6 +11,7 @@ namespace {
 
 constexpr double kMost = 1e6;
 constexpr double kLeast = 1e-12;
+constexpr std::uint64_t kMostClients = 0xFFFF'FFFF;
 constexpr double kDgcMomentum = 0.9;   // Lin et al. 2018
 constexpr double kAdamMomentum = 0.9;  // Reddi et al. 2020
 
@@ -84,6 +85,7 @@ std::vector<PlanOptionInfo> plan_entry_options() {
       {"average", "average=A", "as --average"},
       {"prox", "prox=M", "as --prox"},
       {"downlink", "downlink=PLAN|none", "as --downlink; a plan of one parameter at most, since a comma ends it"},
+      {"clients-per-round", "clients-per-round=N", "as --clients-per-round"},
       {"step", "step=profile|private", "with scale=profile: the steps are the profile's, the same for all clients, or each client's own"},
       {"feedback", "feedback=none|ef14|ef21|dgc|diana|reference",
        "what clients remember between frames: the error of biased codecs, or, with diana and reference, shifts of unbiased ones"},
@@ -122,6 +124,7 @@ PlanEntry parse_plan_entry(std::string_view text, const PlanOptions& defaults) {
   if (own.has("server")) entry.options.server = server_optimizer(own.value("server"));
   if (entry.options.server == ServerOptimizer::kAdam && entry.options.server_momentum == 0 && !own.has("server-momentum"))
     entry.options.server_momentum = kAdamMomentum;
+  if (own.has("clients-per-round")) entry.clients_per_round = static_cast<std::size_t>(own.integer("clients-per-round", 1, kMostClients));
   if (own.has("step")) {
     const std::string step = own.value("step");
     if (step != "private" && step != "profile")

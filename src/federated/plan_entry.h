@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,6 +15,7 @@ struct PlanEntry {
   std::string text;     // as it was given
   std::string label;    // what people read; the text where none is given
   PlanOptions options;
+  std::optional<std::size_t> clients_per_round = std::nullopt;   // where it is the plan's own
 };
 
 // Options that are not named keep their value in `defaults`. Throws kBadArgument for a name or value that is none.

@@ -8,6 +8,7 @@
 
 #include "federated/checkpoint.h"
 #include "fewbits/error.h"
+#include "io/arrays.h"
 
 namespace fewbits::federated {
 namespace {
@@ -82,6 +83,10 @@ std::string_view text_of(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
+std::string file_name(const TrainingId& id) {
+  return (id.seed ? "seed" + std::to_string(*id.seed) + "-" : "") + std::to_string(id.plan);
+}
+
 }  // namespace
 
 bool RunFolder::has_run(const fs::path& folder) { return fs::exists(folder / "results.jsonl"); }
@@ -92,7 +97,7 @@ RunFolder RunFolder::create(const fs::path& folder, const ordered_json& header, 
                            "another --out");
   }
   std::error_code error;
-  fs::remove_all(folder / "checkpoints", error);
+  for (const char* old : {"checkpoints", "models"}) fs::remove_all(folder / old, error);
   fs::remove(folder / "summary.json", error);
   fs::create_directories(folder / "checkpoints", error);
   if (error) fail("cannot make the folder " + (folder / "checkpoints").string() + ": " + error.message());
@@ -162,10 +167,7 @@ const std::vector<RoundResult>& RunFolder::rounds(const TrainingId& id) const {
   return found == rounds_.end() ? none : found->second;
 }
 
-fs::path RunFolder::checkpoint_path(const TrainingId& id) const {
-  const std::string seed = id.seed ? "seed" + std::to_string(*id.seed) + "-" : "";
-  return folder_ / "checkpoints" / (seed + std::to_string(id.plan) + ".bin");
-}
+fs::path RunFolder::checkpoint_path(const TrainingId& id) const { return folder_ / "checkpoints" / (file_name(id) + ".bin"); }
 
 std::optional<std::vector<std::byte>> RunFolder::checkpoint(const TrainingId& id) const {
   std::ifstream in(checkpoint_path(id), std::ios::binary);
@@ -196,6 +198,13 @@ void RunFolder::add_stop(const TrainingId& id, const ordered_json& names, const 
   line["reason"] = reason;
   append(line);
   replace(checkpoint_path(id), text_of(checkpoint));
+}
+
+void RunFolder::write_model(const TrainingId& id, const Layout& layout, std::span<const float> parameters) {
+  std::error_code error;
+  fs::create_directories(folder_ / "models", error);
+  if (error) fail("cannot make the folder " + (folder_ / "models").string() + ": " + error.message());
+  io::write_arrays(folder_ / "models" / (file_name(id) + ".npz"), layout, parameters);
 }
 
 void RunFolder::write_summary(const ordered_json& summary) {

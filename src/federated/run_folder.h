@@ -60,6 +60,9 @@ class RunFolder {
   void add_stop(const TrainingId& id, const nlohmann::ordered_json& names, const std::string& reason,
                 std::span<const std::byte> checkpoint);
 
+  // models/<plan>.npz, with the seed in front where there are several: an array for each tensor.
+  void write_model(const TrainingId& id, const Layout& layout, std::span<const float> parameters);
+
   void write_summary(const nlohmann::ordered_json& summary);
 
  private:

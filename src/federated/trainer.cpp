@@ -28,6 +28,8 @@ void check(const Task& task) {
   check_table(task.test, task.shape, "test");
   require(rows_of(task.train, task.shape) > 0 && rows_of(task.test, task.shape) > 0,
           "the task has no training or no test examples");
+  require(std::ranges::all_of(task.test_rows, [&](std::uint32_t row) { return row < rows_of(task.test, task.shape); }),
+          "the task has a row of the test examples that there is not");
   require(task.clients.count > 0 && task.clients.count <= 0xFFFF'FFFFu, "the task has no clients, or too many");
   require(task.clients.size != nullptr && task.clients.rows != nullptr, "the task does not say which rows clients have");
 }
@@ -105,7 +107,7 @@ void Trainer::State::check_combinations() const {
 }
 
 double Trainer::State::evaluate() {
-  const std::size_t all = rows_of(task.test, task.shape);
+  const std::size_t all = task.test_rows.empty() ? rows_of(task.test, task.shape) : task.test_rows.size();
   const std::size_t rows = options.eval_examples == 0 ? all : std::min(options.eval_examples, all);
   const std::vector<float> no_personal(task.personal);
   std::vector<Score> scores((rows + kRowsPerEvaluation - 1) / kRowsPerEvaluation);
@@ -113,7 +115,8 @@ double Trainer::State::evaluate() {
     tbb::parallel_for(std::size_t{0}, scores.size(), [&](std::size_t part) {
       std::vector<std::uint32_t> chosen;
       for (std::size_t row = part * kRowsPerEvaluation; row < std::min(rows, (part + 1) * kRowsPerEvaluation); ++row) {
-        chosen.push_back(static_cast<std::uint32_t>(row * all / rows));
+        const std::size_t at = row * all / rows;
+        chosen.push_back(task.test_rows.empty() ? static_cast<std::uint32_t>(at) : task.test_rows[at]);
       }
       scores[part] = workers.local().score(task.test, chosen, server.released(parameters), no_personal);
     });

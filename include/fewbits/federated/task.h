@@ -35,8 +35,9 @@ struct Task {
   ExampleShape shape;
   Table train;
   Table test;
-  Clients clients;
-  std::span<const float> start;   // the parameters to begin with; empty: those of Model::initialize
+  std::span<const std::uint32_t> test_rows = {};   // of `test`, that are evaluated; empty: all
+  Clients clients = {};
+  std::span<const float> start = {};   // the parameters to begin with; empty: those of Model::initialize
 
   // Each client's own input vector, so many values behind the features of its examples, for a model made with that many
   // features more. It starts at 0, the client trains it with the model and keeps it.
@@ -44,7 +45,7 @@ struct Task {
 
   // Examples on which a client's own model is tested, none where no models are personalized: rows of `train`, which are
   // then not among those it trains on, or of `test`.
-  std::function<std::vector<std::uint32_t>(std::uint32_t client)> held_out;
+  std::function<std::vector<std::uint32_t>(std::uint32_t client)> held_out = {};
   bool held_out_of_train = true;
 };
 
