@@ -84,7 +84,10 @@ class Reader:
         if kind == SYMBOL:
             return self.refer(self.item())
         if kind == REFERENCE:
-            return self.references[(flags >> 8 or self.integer()) - 1]
+            number = flags >> 8 or self.integer()
+            if not 0 < number <= len(self.references):
+                sys.exit(f"convert_r: reference {number} of {len(self.references)}")
+            return self.references[number - 1]
         if kind == PERSISTENT:
             self.integer()
             return self.refer([self.item() for _ in range(self.integer())])
