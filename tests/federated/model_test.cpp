@@ -10,9 +10,7 @@
 #include <thread>
 #include <utility>
 
-#include "datasets/variates.h"
-#include "fewbits/error.h"
-#include "kernels/random.h"
+#include "model_checks.h"
 
 namespace fewbits::federated {
 namespace {
@@ -27,12 +25,6 @@ struct Data {
     for (std::size_t i = 0; i < rows; ++i) y.push_back(static_cast<float>(random.below(classes)));
   }
 };
-
-std::vector<float> initial(const Model& model, std::uint64_t seed) {
-  std::vector<float> parameters(model.layout().elements());
-  model.initialize(seed, parameters);
-  return parameters;
-}
 
 using Values = std::vector<double>;
 
@@ -208,7 +200,7 @@ TEST(Models, BadTextGivesTheChoices) {
     }
     return "accepted";
   };
-  EXPECT_NE(refusal("rnn").find("choose one of: cnn[:channels=16-32,hidden=64], mlp[:hidden=200], softmax"),
+  EXPECT_NE(refusal("rnn").find("choose one of: cnn[:channels=16-32,hidden=64], gru[:embedding=8,hidden=128], kmeans"),
             std::string::npos);
   EXPECT_NE(refusal("mlp:hidden=0").find("expected an integer from 1"), std::string::npos);
   EXPECT_NE(refusal("softmax:hidden=3").find("it has none"), std::string::npos);
