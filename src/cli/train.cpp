@@ -238,6 +238,7 @@ class TrainCommand {
     terms_.partition = data_->partition();
     terms_.clients = task_.clients.count;
     terms_.metric = task_.model()->metric();
+    if (terms_.metric.name == "accuracy" && terms_.target.value_or(0) > 1) fail("target is '" + settings_.target + "'; accuracies are at most 1");
     terms_.parameters = layout.elements();
     plans_ = entries.size();
     const std::string float32 = Codec::compile("f32", layout).plan();

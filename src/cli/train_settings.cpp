@@ -123,6 +123,7 @@ void TrainSettings::add_to(CLI::App& command) {
                      "scores on what they hold out, before and after")->check(whole_number());
   command.add_option("--personal", data_options.personal, "values of an input vector that each client trains and keeps; scores as with "
                      "--fine-tune")->capture_default_str()->check(whole_number());
+  command.add_option("--personal-rate", options.personal_rate, "their learning rate, in units of the clients'")->capture_default_str();
   command.add_option("--held-out", data_options.held_out, "share of a client's examples that it holds out to test its own model; 0: 0.2 "
                      "where that is needed and the data has no tests of its users")->capture_default_str();
   command.add_option("--prox", plan_defaults.prox, "FedProx (Li et al. 2018): clients stay near the round's model by this mu; 0: none")
@@ -172,6 +173,7 @@ json TrainSettings::to_json() const {
           {"pretrained", pretrained},
           {"fine-tune", fine_tune ? nlohmann::json(*fine_tune) : nlohmann::json()},
           {"personal", data_options.personal},
+          {"personal-rate", options.personal_rate},
           {"held-out", data_options.held_out},
           {"eval-examples", options.eval_examples},
           {"client-probability", options.client_probability ? nlohmann::json(*options.client_probability) : nlohmann::json()},
@@ -205,7 +207,7 @@ json TrainSettings::recorded() const {
   if (record.empty()) settings.erase("record-clients");
   const nlohmann::json defaults = TrainSettings().to_json();
   for (const char* key : {"server", "server-beta2", "server-tau", "average", "prox", "tokens", "words", "context", "downlink", "links",
-                          "stream", "pretrained", "fine-tune", "personal", "held-out", "eval-examples"})
+                          "stream", "pretrained", "fine-tune", "personal", "personal-rate", "held-out", "eval-examples"})
     if (settings[key] == defaults[key]) settings.erase(key);
   return settings;
 }

@@ -59,7 +59,8 @@ std::span<const std::byte> Worker::encode(const Codec& codec, const Context& con
 double Worker::improve(const Assignment& assignment, const Participant& participant) {
   std::copy(assignment.model.begin(), assignment.model.end(), local_.begin());
   std::fill(update_.begin(), update_.end(), 0.0f);
-  personal_.assign(participant.personal.begin(), participant.personal.end());
+  personal_.assign(task_->personal, 0.0f);
+  std::ranges::copy(participant.personal, personal_.begin());
   order_ = task_->clients.rows(participant.client);
   const auto first = order_.begin() + static_cast<std::ptrdiff_t>(participant.first_example);
   order_ = std::vector<std::uint32_t>(first, first + static_cast<std::ptrdiff_t>(participant.examples));
@@ -109,7 +110,7 @@ double Worker::gradient_of(std::span<const std::uint32_t> rows, double learning_
   const std::size_t width = task_->shape.features + personal_.size();
   features_gradient_.resize(rows.size() * width);
   const double loss = model_->loss_and_gradients(local_, batch, gradient_, features_gradient_);
-  const auto rate = static_cast<float>(learning_rate);
+  const auto rate = static_cast<float>(learning_rate * options_->personal_rate);
   for (std::size_t i = 0; i < personal_.size(); ++i) {
     float sum = 0;
     for (std::size_t row = 0; row < rows.size(); ++row) sum += features_gradient_[row * width + task_->shape.features + i];

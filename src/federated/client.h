@@ -35,7 +35,7 @@ struct Participant {
   std::uint32_t place = 0;                // in the cohort
   std::size_t first_example = 0;          // of its own, from which on it has some for this round
   std::size_t examples = 0;
-  std::span<const float> personal = {};   // its input vector; empty without
+  std::span<const float> personal = {};   // its input vector; empty before it has one
   const Codec* codec = nullptr;
 };
 

@@ -39,6 +39,7 @@ void check(const Options& options, const PlanOptions& plan, std::size_t clients)
           "rounds is " + std::to_string(options.rounds) + ", expected 1 to " + std::to_string(kMaxRound));
   require(options.epochs >= 1 && options.batch >= 1, "epochs and batch must be at least 1");
   require(options.eval_every >= 1, "eval-every must be at least 1");
+  require(positive(options.personal_rate), "personal-rate must be positive");
   require(options.threads <= kMaxThreads, "threads is " + std::to_string(options.threads) + ", expected at most " +
                                               std::to_string(kMaxThreads));
   if (options.client_probability) {

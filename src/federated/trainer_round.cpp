@@ -61,6 +61,7 @@ std::vector<Participant> Trainer::State::choose(std::uint32_t of_round) const {
       participant.examples = std::min(options.stream, participant.examples - participant.first_example);
     }
     if (participant.examples == 0) continue;
+    participant.personal = memories.of(client).personal;
     participant.place = static_cast<std::uint32_t>(cohort.size());
     cohort.push_back(participant);
   }

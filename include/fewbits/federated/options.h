@@ -24,6 +24,8 @@ struct Options {
   std::size_t eval_examples = 0;             // over 0: on so many test examples, spread evenly over all
   std::size_t stream = 0;                    // over 0: clients see so many examples in each round that they take part in, in
                                              // their order, and never again; one that has seen all takes part no more
+  double personal_rate = 30;                 // of the input vectors of Task::personal: so many times the learning rate; a
+                                             // model's first layer makes their gradients small
   std::optional<LinkOptions> links;          // a simulated network, with stragglers and losses
   std::size_t threads = 0;                   // 0: all cores. No result depends on it
 };
