@@ -80,9 +80,9 @@ double KMeans::improve(std::span<float> parameters, const Examples& examples) {
   return distances / static_cast<double>(nearest_.size());
 }
 
-// Fills nearest_; the sum of the squared distances. |x - c|^2 / 2 = |x|^2 / 2 - x c + |c|^2 / 2, the first of which is the
-// same for all centres. Its rounding may confuse centres that are as good as equally near; distances are taken afterwards,
-// without it.
+// Fills nearest_; the sum of the squared distances. |x - c|^2 / 2 = |x|^2 / 2 - x c + |c|^2 / 2, the first of which is
+// the same for all centres. Its rounding may confuse centres that are as good as equally near; distances are taken
+// afterwards, without it.
 double KMeans::assign(std::span<const float> centres, std::span<const float> x) {
   const std::size_t rows = x.size() / features_;
   products_.resize(rows * clusters_);
@@ -108,7 +108,8 @@ double KMeans::assign(std::span<const float> centres, std::span<const float> x) 
       least = value;
       nearest_[row] = c;
     }
-    sum += squared_distance(x.subspan(row * features_, features_), centres.subspan(nearest_[row] * features_, features_));
+    sum += squared_distance(x.subspan(row * features_, features_),
+                            centres.subspan(nearest_[row] * features_, features_));
   }
   return sum;
 }
