@@ -21,11 +21,10 @@ double squared_distance(std::span<const float> a, std::span<const float> b) {
   return sum;
 }
 
-// The index drawn with chances as the weights; with equal ones where all are 0.
+// The index drawn with chances as the weights; the last where all are 0.
 std::size_t draw(RandomReader& random, std::span<const double> weights) {
   double sum = 0;
   for (const double weight : weights) sum += weight;
-  if (!(sum > 0)) return static_cast<std::size_t>(random.below(weights.size()));
   double left = random.uniform() * sum;
   for (std::size_t i = 0; i + 1 < weights.size(); ++i) {
     if (left < weights[i]) return i;
