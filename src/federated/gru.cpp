@@ -47,8 +47,8 @@ void advance(const float* recurrent, const float* reset_bias, const float* befor
   for (std::size_t i = 0; i < hidden; ++i) state[i] = fresh[i] + update[i] * (before[i] - fresh[i]);
 }
 
-// The transpose: from the derivative by the state after the step, that by x W + b in place of the gates, that by h U, and
-// what goes straight to the state before it, which is added there.
+// The transpose: from the derivative by the state after the step, that by x W + b in place of the gates, that by h U,
+// and what goes straight to the state before it, which is added there.
 void retreat(const float* derivative, const float* before, const float* reset, std::size_t hidden, float* gates,
              float* recurrent, float* below) {
   float* const update = gates + hidden;
@@ -62,6 +62,15 @@ void retreat(const float* derivative, const float* before, const float* reset, s
   for (std::size_t i = 0; i < hidden; ++i) recurrent[2 * hidden + i] = fresh[i] * gates[i];
   for (std::size_t i = 0; i < hidden; ++i) gates[i] = fresh[i] * reset[i] * (gates[i] * (1 - gates[i]));
   for (std::size_t i = 0; i < 2 * hidden; ++i) recurrent[i] = gates[i];
+}
+
+// sums (shape [hidden]) of the last third of each line of values (shape [lines, 3 hidden]).
+void sum_candidates(std::span<const float> values, std::span<float> sums) {
+  const std::size_t hidden = sums.size();
+  std::fill(sums.begin(), sums.end(), 0.0f);
+  for (std::size_t line = 0; line < values.size(); line += 3 * hidden) {
+    for (std::size_t i = 0; i < hidden; ++i) sums[i] += values[line + 2 * hidden + i];
+  }
 }
 
 }  // namespace
@@ -123,8 +132,7 @@ Examples Gru::forward(std::span<const float> parameters, const Examples& batch) 
     {
       const auto lock = product_lock();
       Matrix(recurrent_.data(), n, 3 * hidden).noalias() =
-          ConstMatrix(before, n, hidden) *
-          ConstMatrix(part(parameters, kHiddenWeight).data(), hidden, 3 * hidden);
+          ConstMatrix(before, n, hidden) * ConstMatrix(part(parameters, kHiddenWeight).data(), hidden, 3 * hidden);
     }
     for (std::size_t i = 0; i < step; i += hidden_) {
       advance(recurrent_.data() + 3 * i, part(parameters, kResetBias).data(), before + i, hidden_,
@@ -156,12 +164,7 @@ void Gru::backward(std::span<const float> parameters, std::size_t rows, std::spa
         ConstMatrix(states_.data(), index(lines), hidden).transpose() *
         ConstMatrix(recurrent_gradient_.data(), index(lines), 3 * hidden);
   }
-  const std::span<float> reset_bias = part(gradient, kResetBias);
-  std::fill(reset_bias.begin(), reset_bias.end(), 0.0f);
-  for (std::size_t line = 0; line < lines; ++line) {
-    const float* derivative = recurrent_gradient_.data() + (line * 3 + 2) * hidden_;
-    for (std::size_t i = 0; i < hidden_; ++i) reset_bias[i] += derivative[i];
-  }
+  sum_candidates(recurrent_gradient_, part(gradient, kResetBias));
   embedded_gradient_.resize(embedded_.size());
   affine_gradient(embedded_.data(), lines, part(parameters, kInputWeight), gates_.data(), part(gradient, kInputWeight),
                   part(gradient, kBias), embedded_gradient_.data());

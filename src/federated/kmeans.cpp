@@ -21,11 +21,10 @@ double squared_distance(std::span<const float> a, std::span<const float> b) {
   return sum;
 }
 
-// The index drawn with chances as the weights; with equal ones where all are 0.
+// The index drawn with chances as the weights; the last where all are 0.
 std::size_t draw(RandomReader& random, std::span<const double> weights) {
   double sum = 0;
   for (const double weight : weights) sum += weight;
-  if (!(sum > 0)) return static_cast<std::size_t>(random.below(weights.size()));
   double left = random.uniform() * sum;
   for (std::size_t i = 0; i + 1 < weights.size(); ++i) {
     if (left < weights[i]) return i;
@@ -80,9 +79,9 @@ double KMeans::improve(std::span<float> parameters, const Examples& examples) {
   return distances / static_cast<double>(nearest_.size());
 }
 
-// Fills nearest_; the sum of the squared distances. |x - c|^2 / 2 = |x|^2 / 2 - x c + |c|^2 / 2, the first of which is the
-// same for all centres. Its rounding may confuse centres that are as good as equally near; distances are taken afterwards,
-// without it.
+// Fills nearest_; the sum of the squared distances. |x - c|^2 / 2 = |x|^2 / 2 - x c + |c|^2 / 2, the first of which is
+// the same for all centres. Its rounding may confuse centres that are as good as equally near; distances are taken
+// afterwards, without it.
 double KMeans::assign(std::span<const float> centres, std::span<const float> x) {
   const std::size_t rows = x.size() / features_;
   products_.resize(rows * clusters_);
@@ -108,7 +107,8 @@ double KMeans::assign(std::span<const float> centres, std::span<const float> x) 
       least = value;
       nearest_[row] = c;
     }
-    sum += squared_distance(x.subspan(row * features_, features_), centres.subspan(nearest_[row] * features_, features_));
+    sum += squared_distance(x.subspan(row * features_, features_),
+                            centres.subspan(nearest_[row] * features_, features_));
   }
   return sum;
 }

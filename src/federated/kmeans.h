@@ -8,9 +8,9 @@
 
 namespace fewbits::federated {
 
-// Centres of clusters by Lloyd's iteration, as in Suresh et al. 2017, arXiv 1611.00429, in the experiments: `improve` is one step
-// on a client's examples, each of which goes to its nearest centre (to the first of several), and a centre to the mean of
-// its own; one without examples stays. Loss and metric: the mean squared distance to the nearest centre.
+// Centres of clusters by Lloyd's iteration, as in Suresh et al. 2017, arXiv 1611.00429, in the experiments: `improve`
+// is one step on a client's examples, each of which goes to its nearest centre (to the first of several), and a centre
+// to the mean of its own; one without examples stays. Loss and metric: the mean squared distance to the nearest centre.
 // Tensor "centres" [clusters, features].
 class KMeans final : public Model {
  public:
@@ -19,8 +19,8 @@ class KMeans final : public Model {
 
   const Layout& layout() const noexcept override { return layout_; }
 
-  // k-means++ on the sample (Arthur, Vassilvitskii 2007, "k-means++: the advantages of careful seeding", section 2.2): each
-  // next centre is an example drawn with chances as its squared distances to the nearest centre so far.
+  // k-means++ on the sample (Arthur, Vassilvitskii 2007, "k-means++: the advantages of careful seeding", section 2.2):
+  // each next centre is an example drawn with chances as its squared distances to the nearest centre so far.
   void initialize(std::uint64_t seed, std::span<float> parameters) const override;
 
   double loss_and_gradient(std::span<const float>, const Examples&, std::span<float>) override;  // throws kBadArgument

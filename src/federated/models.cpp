@@ -28,28 +28,22 @@ constexpr double kMostPenalty = 1e6;
 // A model whose text is understood, for data of any size. May throw kBadArgument for one that does not fit.
 using Shaped = std::function<ModelFactory(const ExampleShape&)>;
 
-// For models that put vectors of values into one of some classes.
-void require_classes(const std::string& model, const ExampleShape& shape) {
-  if (shape.classes >= 2 && shape.tokens == 0 && shape.targets == 1) return;
-  throw Error(Errc::kBadArgument, "model '" + model + "' is for values that are put into classes; these examples have " +
-                                      (shape.tokens > 0 ? "numbers of tokens or columns"
-                                       : shape.targets > 1 ? "several targets"
-                                                           : "fewer than two classes"));
-}
-
-std::string values_or_tokens(const ExampleShape& shape) {
-  return shape.tokens > 0 ? std::to_string(shape.tokens) + " tokens or columns" : "features that are values";
-}
-
-std::string kind_of_targets(const ExampleShape& shape) {
-  return std::to_string(shape.targets) + (shape.targets == 1 ? " target" : " targets") +
-         (shape.classes == 0 ? ", real values" : ", of " + std::to_string(shape.classes) + " classes or tokens");
+std::string describe(const ExampleShape& shape) {
+  return std::to_string(shape.features) + " features that are " +
+         (shape.tokens > 0 ? "numbers of " + std::to_string(shape.tokens) + " tokens or columns" : "values") + " and " +
+         std::to_string(shape.targets) + (shape.targets == 1 ? " target" : " targets") + " of " +
+         (shape.classes > 0 ? std::to_string(shape.classes) + " classes or tokens" : "real values");
 }
 
 [[noreturn]] void refuse(const std::string& model, const std::string& purpose, const ExampleShape& shape) {
-  throw Error(Errc::kBadArgument, "model '" + model + "' is for " + purpose + "; these examples have " +
-                                      std::to_string(shape.features) + " features, " + values_or_tokens(shape) + ", and " +
-                                      kind_of_targets(shape));
+  throw Error(Errc::kBadArgument,
+              "model '" + model + "' is for " + purpose + "; these examples have " + describe(shape));
+}
+
+// For models that put vectors of values into one of some classes.
+void require_classes(const std::string& model, const ExampleShape& shape) {
+  if (shape.classes >= 2 && shape.tokens == 0 && shape.targets == 1) return;
+  refuse(model, "values that are put into classes", shape);
 }
 
 double penalty(const Spec& spec, double fallback) {
@@ -186,8 +180,8 @@ const std::vector<Entry>& entries() {
        "3x3 convolutions of square images, each with ReLU and 2x2 maxima, one hidden layer, softmax",
        {"channels", "hidden"}, cnn},
       {"gru", "gru[:embedding=8,hidden=128]",
-       "next token at each position of a sequence: embedding, gated recurrent units, softmax", {"embedding", "hidden"}, gru,
-       Reading::kSequences},
+       "next token at each position of a sequence: embedding, gated recurrent units, softmax",
+       {"embedding", "hidden"}, gru, Reading::kSequences},
       {"kmeans", "kmeans[:clusters=10]", "centres of clusters, by Lloyd's iteration", {"clusters"}, kmeans},
       {"linear", "linear[:l2=0]", "linear regression of a real value on values, or on one-hot columns", {"l2"}, linear},
       {"mlp", "mlp[:hidden=200]", "one hidden layer, ReLU, softmax", {"hidden"}, mlp},
@@ -233,7 +227,9 @@ void check_model(std::string_view text) { parse(text); }
 Reading reading_of(std::string_view text) { return find(Spec("model", text)).reading; }
 
 ModelFactory model_factory(std::string_view text, const ExampleShape& shape) {
-  if (shape.features == 0 || shape.targets == 0) throw Error(Errc::kBadArgument, "examples without features or targets");
+  if (shape.features == 0 || shape.targets == 0) {
+    throw Error(Errc::kBadArgument, "examples without features or targets");
+  }
   return parse(text)(shape);
 }
 

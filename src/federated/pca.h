@@ -7,12 +7,12 @@
 
 namespace fewbits::federated {
 
-// The first principal axis by power iteration, as in Suresh et al. 2017, arXiv 1611.00429, in the experiments. `improve` turns
-// axis into C axis / |axis|, where C is the covariance of the client's examples around the mean that came in, and mean
-// into theirs; averaged by numbers of examples, both are what one step on all examples together gives. Loss: the mean
-// squared distance to the line through the mean along the axis. Metric: the share of the examples' variance around the
-// mean that lies along the axis; an axis of length 0 has none.
-// Tensors "mean" [features], which starts at 0, and "axis" [features], which starts in a random direction at length 1.
+// The first principal axis by power iteration, as in Suresh et al. 2017, arXiv 1611.00429, in the experiments.
+// `improve` turns axis into C axis / |axis|, where C is the covariance of the client's examples around the mean that
+// came in, and mean into theirs; averaged by numbers of examples, both are what one step on all examples together
+// gives. Loss: the mean squared distance to the line through the mean along the axis. Metric: the share of the
+// examples' variance around the mean that lies along the axis; an axis of length 0 has none. Tensors "mean" [features],
+// which starts at 0, and "axis" [features], which starts in a random direction at length 1.
 class PrincipalAxis final : public Model {
  public:
   explicit PrincipalAxis(std::size_t features);

@@ -9,9 +9,9 @@
 
 namespace fewbits::federated {
 
-// The next token from the last `window` of them, oldest first: their embeddings side by side, one hidden layer with ReLU,
-// softmax (the model of Bengio et al. 2003, "A neural probabilistic language model", section 2, with ReLU for tanh and
-// no connections past the hidden layer). Tensors "embedding.weight" [tokens, embedding], then those of Dense.
+// The next token from the last `window` of them, oldest first: their embeddings side by side, one hidden layer with
+// ReLU, softmax (the model of Bengio et al. 2003, "A neural probabilistic language model", section 2, with ReLU for
+// tanh and no connections past the hidden layer). Tensors "embedding.weight" [tokens, embedding], then those of Dense.
 class Window final : public Model {
  public:
   Window(std::size_t window, std::size_t tokens, std::size_t embedding, std::size_t hidden);

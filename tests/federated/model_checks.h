@@ -49,8 +49,8 @@ inline std::vector<float> shaken(const Model& model, std::uint64_t seed) {
   return parameters;
 }
 
-// Loss and gradient against plain(parameters), the loss by its definition in double. Central differences are off by about
-// h^2 = 1e-10; what `tolerance` allows for is float32 in the model.
+// Loss and gradient against plain(parameters), the loss by its definition in double. Central differences are off by
+// about h^2 = 1e-10; what `tolerance` allows for is float32 in the model.
 template <typename Plain>
 void expect_loss_and_gradient(Model& model, const Examples& batch, Plain&& plain, double tolerance) {
   const std::vector<float> parameters = shaken(model, 3);

@@ -51,8 +51,10 @@ TEST(Linear, GradientIsTheDerivativeOfTheLoss) {
   const auto x = normal_values(kRows * kFeatures, 1), y = normal_values(kRows, 2);
   for (const auto& [text, l2] : {std::pair{"linear", 0.0}, std::pair{"linear:l2=0.3", 0.3}}) {
     const auto model = model_factory(text, kValuesToValue)();
-    expect_loss_and_gradient(
-        *model, {x, y}, [&, l2 = l2](const Values& at) { return plain_squares(at, x, y) + plain_penalty(at, kFeatures, l2); }, 2e-6);
+    const auto plain = [&, l2 = l2](const Values& at) {
+      return plain_squares(at, x, y) + plain_penalty(at, kFeatures, l2);
+    };
+    expect_loss_and_gradient(*model, {x, y}, plain, 2e-6);
   }
 }
 
@@ -61,8 +63,10 @@ TEST(Linear, GradientOnColumnsIsThatOnOnesAndZeros) {
   const auto x = one_hot(columns);
   for (const auto& [text, l2] : {std::pair{"linear", 0.0}, std::pair{"linear:l2=0.3", 0.3}}) {
     const auto model = model_factory(text, kColumnsToValue)();
-    expect_loss_and_gradient(
-        *model, {columns, y}, [&, l2 = l2](const Values& at) { return plain_squares(at, x, y) + plain_penalty(at, kColumns, l2); }, 2e-6);
+    const auto plain = [&, l2 = l2](const Values& at) {
+      return plain_squares(at, x, y) + plain_penalty(at, kColumns, l2);
+    };
+    expect_loss_and_gradient(*model, {columns, y}, plain, 2e-6);
   }
 }
 

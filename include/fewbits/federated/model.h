@@ -27,7 +27,7 @@ struct ExampleShape {
   std::size_t targets = 1;
   std::size_t classes = 0;  // targets are numbers of classes, or of tokens, below it; 0: they are real values
   std::size_t tokens = 0;   // over 0: the features are numbers of tokens, or of one-hot columns, below it
-  std::span<const float> sample = {};  // shape [rows, features]: public examples, at which the start of training may look
+  std::span<const float> sample = {};  // shape [rows, features]: public examples for the start of training
 };
 
 // What an evaluation measures: sum / weight, each added up over all examples.
