@@ -103,6 +103,8 @@ void Trainer::State::check_combinations() const {
   require(!codec.rates_differ() || !states.active(),
           "bits=auto does not go with feedback=: what clients remember is of one rate");
   require(options.stream == 0 || options.epochs == 1, "a stream is seen once: it goes with one epoch alone");
+  require(options.stream == 0 || (plan.feedback != Feedback::kEf21 && plan.feedback != Feedback::kDiana),
+          "a stream does not go with feedback=ef21 or diana: a client must weigh the same in each round");
   require(model->descends() || (options.stream == 0 && !codec.plan().structured() && task.personal == 0 && plan.prox == 0),
           "this model is not trained by descent: it goes with no stream, no input vector, no prox and no plan with train=");
 }
