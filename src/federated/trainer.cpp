@@ -185,10 +185,19 @@ void Trainer::restore(std::span<const std::byte> bytes) {
               saved.parameters.size() == s.parameters.size() && s.server.takes(saved.server) &&
               saved.round <= s.options.rounds,
           "checkpoint is of another plan, model, seed, server's optimizer or number of rounds");
-  s.states.restore(saved.states);
-  s.codec.restore(saved.profile);
-  s.sender.restore(saved.downlink);
-  s.memories.restore(saved.memories);
+  const auto states = s.states.save();
+  const auto profile = s.codec.save(), downlink = s.sender.save();
+  try {
+    s.states.restore(saved.states);
+    s.codec.restore(saved.profile);
+    s.sender.restore(saved.downlink);
+    s.memories.restore(saved.memories);
+  } catch (...) {
+    s.states.restore(states);
+    s.codec.restore(profile);
+    s.sender.restore(downlink);
+    throw;
+  }
   s.round = static_cast<std::uint32_t>(saved.round);
   s.totals = saved.totals;
   s.stopped = std::move(saved.stopped);
