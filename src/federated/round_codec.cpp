@@ -1,5 +1,6 @@
 #include "federated/round_codec.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "fewbits/error.h"
@@ -17,26 +18,45 @@ std::string with_rate(std::string plan, const char* rate) {
   return plan;
 }
 
+Codec at_rate(const std::string& plan, const char* rate, const Codec& like) {
+  try {
+    const Codec codec = Codec::compile(with_rate(plan, rate), like.layout());
+    if (codec.fingerprint() == like.fingerprint()) return codec;
+  } catch (const Error& error) {
+    if (error.code() != Errc::kBadPlan) throw;   // bits that the stage does not take
+  }
+  throw Error(Errc::kBadArgument, "bits=auto goes with stages whose bits are a wish of the encoder, as those of trellis and dither; "
+                                  "frames of '" + plan + "' with different bits cannot be added up");
+}
+
 }  // namespace
 
 RoundCodec::RoundCodec(const std::string& plan, const Layout& layout, bool private_step)
     : plan_(Codec::compile(with_rate(plan, kRates[kUsualRate]), layout)), now_(plan_), private_step_(private_step) {
   if (plan.find(kAuto) != std::string::npos) {
     private_step_ = true;   // a step for all would be one rate for all
-    for (const char* rate : kRates) {
-      const Codec codec = Codec::compile(with_rate(plan, rate), layout);
-      if (codec.fingerprint() != plan_.fingerprint())
-        throw Error(Errc::kBadPlan, "bits=auto goes with stages whose bits are a wish of the encoder, as those of trellis and dither; "
-                                    "frames of '" + plan + "' with different bits cannot be added up");
-      rates_.push_back({std::stod(rate), codec, codec});
-    }
+    for (const char* rate : kRates) rates_.push_back({std::stod(rate), at_rate(plan, rate, plan_), plan_});
+    for (Rate& rate : rates_) rate.now = rate.plan;
+    share_out();
   }
   if (plan_.takes_profile()) learner_.emplace(plan_.layout());
 }
 
+// Rules without bits=auto take their bytes first.
+void RoundCodec::share_out() {
+  const auto low = rates_.front().plan.describe().groups, high = rates_.back().plan.describe().groups;
+  for (std::size_t i = 0; i < low.size(); ++i) {
+    if (low[i].stages == high[i].stages) {
+      other_bytes_ += low[i].max_bytes;
+    } else {
+      rated_values_ += low[i].values;
+    }
+  }
+}
+
 const Codec& RoundCodec::within(double bytes) const noexcept {
   if (rates_.empty()) return now_;
-  const double bits = 8 * bytes / static_cast<double>(plan_.elements());
+  const double bits = 8 * (bytes - static_cast<double>(other_bytes_)) / static_cast<double>(std::max<std::size_t>(rated_values_, 1));
   const Codec* chosen = &rates_.front().now;
   for (const Rate& rate : rates_)
     if (rate.bits <= bits) chosen = &rate.now;

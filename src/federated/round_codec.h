@@ -43,8 +43,11 @@ class RoundCodec {
     Codec now;
   };
   void update();
+  void share_out();
 
-  std::vector<Rate> rates_;   // rising; empty without bits=auto
+  std::vector<Rate> rates_;        // rising; empty without bits=auto
+  std::size_t rated_values_ = 0;   // that are coded with bits=auto
+  std::size_t other_bytes_ = 0;    // of the rest of a frame, at most
   Codec plan_;
   Codec now_;
   bool private_step_;

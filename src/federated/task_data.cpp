@@ -161,9 +161,16 @@ void TaskData::load_text(Reading reading) {
   }
 }
 
+// Real values are all of one class.
+TaskData::Labels TaskData::labels() const {
+  if (shape_.classes == 0) return {std::vector<float>(train_y_.size()), 1};
+  return {train_y_, shape_.classes};
+}
+
 TaskData::RowsOfEach TaskData::deal(std::uint64_t seed) const {
   if (partition_ == kNatural) return users_;
-  return datasets::make_partition(partition_, train_y_, std::max<std::size_t>(shape_.classes, 1), options_.clients, seed);
+  const Labels labels_of_rows = labels();
+  return datasets::make_partition(partition_, labels_of_rows.of_each, labels_of_rows.classes, options_.clients, seed);
 }
 
 Task TaskData::task(std::uint64_t seed) const {
@@ -200,7 +207,8 @@ std::string TaskData::describe(std::uint64_t seed) const {
   const std::string source = name_ + " from " + folder_ + "; ";
   if (datasets::is_drawn(partition_)) return source + std::to_string(options_.clients) + " clients, " + partition_;
   if (partition_ != kNatural) {
-    return source + datasets::describe_partition(partition_, deal(seed), train_y_, std::max<std::size_t>(shape_.classes, 1));
+    const Labels labels_of_rows = labels();
+    return source + datasets::describe_partition(partition_, deal(seed), labels_of_rows.of_each, labels_of_rows.classes);
   }
   std::vector<std::size_t> sizes;
   for (const auto& rows : users_) sizes.push_back(rows.size());

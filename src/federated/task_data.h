@@ -53,6 +53,11 @@ class TaskData {
   void load_images();
   void load_table();
   void load_text(Reading reading);
+  struct Labels {
+    std::vector<float> of_each;
+    std::size_t classes;
+  };
+  Labels labels() const;
   RowsOfEach deal(std::uint64_t seed) const;
 
   DataOptions options_;

@@ -103,6 +103,8 @@ void Trainer::State::check_combinations() const {
   require(!codec.rates_differ() || !states.active(),
           "bits=auto does not go with feedback=: what clients remember is of one rate");
   require(options.stream == 0 || options.epochs == 1, "a stream is seen once: it goes with one epoch alone");
+  require(options.stream == 0 || (plan.feedback != Feedback::kEf21 && plan.feedback != Feedback::kDiana),
+          "a stream does not go with feedback=ef21 or diana: a client must weigh the same in each round");
   require(model->descends() || (options.stream == 0 && !codec.plan().structured() && task.personal == 0 && plan.prox == 0),
           "this model is not trained by descent: it goes with no stream, no input vector, no prox and no plan with train=");
 }
@@ -183,10 +185,19 @@ void Trainer::restore(std::span<const std::byte> bytes) {
               saved.parameters.size() == s.parameters.size() && s.server.takes(saved.server) &&
               saved.round <= s.options.rounds,
           "checkpoint is of another plan, model, seed, server's optimizer or number of rounds");
-  s.states.restore(saved.states);
-  s.codec.restore(saved.profile);
-  s.sender.restore(saved.downlink);
-  s.memories.restore(saved.memories);
+  const auto states = s.states.save();
+  const auto profile = s.codec.save(), downlink = s.sender.save();
+  try {
+    s.states.restore(saved.states);
+    s.codec.restore(saved.profile);
+    s.sender.restore(saved.downlink);
+    s.memories.restore(saved.memories);
+  } catch (...) {
+    s.states.restore(states);
+    s.codec.restore(profile);
+    s.sender.restore(downlink);
+    throw;
+  }
   s.round = static_cast<std::uint32_t>(saved.round);
   s.totals = saved.totals;
   s.stopped = std::move(saved.stopped);

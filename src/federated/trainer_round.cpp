@@ -130,7 +130,7 @@ bool Trainer::State::train_all(Round& of, const Assignment& assignment) {
     if (links && !deliver(of, outcomes)) return false;
     of.result.decode_seconds += watch.lap();
   }
-  return true;
+  return !links || !of.cohort.empty() || deliver(of, {});   // nobody can be reached: time passes all the same
 }
 
 bool Trainer::State::deliver(Round& of, std::span<const Outcome> outcomes) {
