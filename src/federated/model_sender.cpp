@@ -13,6 +13,7 @@ ModelSender::ModelSender(const std::string& plan, const Layout& layout, std::spa
 
 std::span<const float> ModelSender::send(std::span<const float> model, std::uint32_t round) {
   if (!downlink_) return model;
+  if (sent_.size() > round) return downlink_->view();
   sent_.resize(round, sent_.back());
   sent_.push_back(sent_.back() + downlink_->encode(model, seed_, round).size());
   return downlink_->view();
