@@ -25,7 +25,7 @@ import fewbits._core  # noqa: E402
 STUB = pathlib.Path(fewbits.__file__).parent / "_core.pyi"
 
 # Classes of pybind11 have a metaclass of its own, which is no matter of the user's.
-ALLOWED = [f"fewbits._core.{name}" for name in ("Aggregator", "Codec", "Encoder", "ErrorFeedback", "Integers", "Profile", "ProfileLearner", "Structure")]
+ALLOWED = [f"fewbits._core.{name}" for name in ("Aggregator", "Codec", "Downlink", "DownlinkView", "Encoder", "ErrorFeedback", "Integers", "Profile", "ProfileLearner", "Structure")]
 ALLOWED.append("fewbits._core.Profile.__init__")
 
 USE = '''
