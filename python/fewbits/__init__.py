@@ -10,24 +10,26 @@
 
 Codec, Encoder: plans, and frames of updates.     Aggregator: the mean of a round, from frames that nobody vouches for.
 ErrorFeedback: a client's memory for biased plans.     Profile, ProfileLearner: scales learned by the server, for the lowest rates.
+Downlink, DownlinkView: models that go down as compressed differences.
 Integers: updates whose plain sum is enough, for all-reduce and secure aggregation.
 Structure: training inside a random mask or a low rank.     measure, describe, stages, presets, inspect: what plans cost and promise.
 
-In packages of their own, so that none is needed: fewbits.torch (communication hooks of DistributedDataParallel, structured
-updates), fewbits.flower (mod and strategies), fewbits.numcodecs, fewbits.plot (pictures), fewbits.report.
+In packages of their own, so that none is needed: fewbits.federated (training by the harness, of your own models too), fewbits.torch
+(communication hooks of DistributedDataParallel, structured updates, modules for the harness), fewbits.flower (mod and strategies),
+fewbits.numcodecs, fewbits.plot (pictures), fewbits.report.
 """
 
 import typing
 
 from fewbits import _core
-from fewbits._core import (Aggregator, Codec, Encoder, ErrorFeedback, Integers, Profile, ProfileLearner, Structure, __version__, inspect, measure,
-                           presets, stages)
+from fewbits._core import (Aggregator, Codec, Downlink, DownlinkView, Encoder, ErrorFeedback, Integers, Profile, ProfileLearner, Structure,
+                           __version__, inspect, measure, presets, stages)
 from fewbits._errors import Error, ErrorCode
 
-__all__ = ["Aggregator", "Codec", "Encoder", "Error", "ErrorCode", "ErrorFeedback", "Integers", "Profile", "ProfileLearner", "Structure",
-           "__version__", "describe", "inspect", "measure", "presets", "stages"]
+__all__ = ["Aggregator", "Codec", "Downlink", "DownlinkView", "Encoder", "Error", "ErrorCode", "ErrorFeedback", "Integers", "Profile", "ProfileLearner",
+           "Structure", "__version__", "describe", "inspect", "measure", "presets", "stages"]
 
-for _class in (Aggregator, Codec, Encoder, Error, ErrorCode, ErrorFeedback, Integers, Profile, ProfileLearner, Structure):
+for _class in (Aggregator, Codec, Downlink, DownlinkView, Encoder, Error, ErrorCode, ErrorFeedback, Integers, Profile, ProfileLearner, Structure):
     _class.__module__ = "fewbits"   # where they are public: in help, errors and pickles
 del _class
 

@@ -16,6 +16,7 @@ namespace fewbits::python {
 void bind_codec(pybind11::module_& module);
 void bind_aggregator(pybind11::module_& module);
 void bind_memory(pybind11::module_& module);      // of clients and servers: ErrorFeedback, Profile, ProfileLearner
+void bind_downlink(pybind11::module_& module);
 void bind_structure(pybind11::module_& module);
 void bind_integers(pybind11::module_& module);
 void bind_catalogue(pybind11::module_& module);   // stages, presets, inspect, measure

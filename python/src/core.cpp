@@ -14,6 +14,7 @@ PYBIND11_MODULE(_core, module) {
   fewbits::python::bind_codec(module);
   fewbits::python::bind_aggregator(module);
   fewbits::python::bind_memory(module);
+  fewbits::python::bind_downlink(module);
   fewbits::python::bind_structure(module);
   fewbits::python::bind_integers(module);
   fewbits::python::bind_catalogue(module);

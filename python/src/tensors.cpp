@@ -238,10 +238,10 @@ py::object TypedCodec::layout() const {
   return all;
 }
 
-std::vector<float> TypedCodec::flatten(const py::object& object) const {
+std::vector<float> TypedCodec::flatten(const py::object& object, const std::string& what) const {
   if (tensors_->size() != codec_.layout().tensors().size()) refuse("the codec's layout is a number: it takes an array, not a dict");
   for (const Tensor& tensor : *tensors_)
-    if (!object.contains(py::str(tensor.name))) refuse("the update has no tensor '" + tensor.name + "'");
+    if (!object.contains(py::str(tensor.name))) refuse(what + " has no tensor '" + tensor.name + "'");
   for (const py::handle& name : py::iter(object))
     if (std::ranges::none_of(*tensors_, [&](const Tensor& tensor) { return py::str(tensor.name).equal(name); }))
       refuse("the layout has no tensor " + std::string(py::repr(name)));
@@ -250,22 +250,22 @@ std::vector<float> TypedCodec::flatten(const py::object& object) const {
   std::size_t end = 0;   // of the values up to now
   for (const Tensor& tensor : *tensors_) {
     const py::str name(tensor.name);
-    const std::string what = "tensor '" + tensor.name + "'";
+    const std::string own = "tensor '" + tensor.name + "'";
     const py::object part = object[name];
     if (!py::hasattr(part, "shape"))
-      throw py::type_error(what + " must be an array, not " + type_name(part) + ": pass numpy.asarray(x, dtype=numpy.float32), or a torch tensor");
+      throw py::type_error(own + " must be an array, not " + type_name(part) + ": pass numpy.asarray(x, dtype=numpy.float32), or a torch tensor");
     if (const auto shape = shape_of(part.attr("shape")); shape != tensor.shape)
-      refuse(what + " has shape " + shape_text(shape) + ", in the layout " + shape_text(tensor.shape));
+      refuse(own + " has shape " + shape_text(shape) + ", in the layout " + shape_text(tensor.shape));
     if (tensor.dtype == "float32") {
-      const FloatArray floats(part, what);
+      const FloatArray floats(part, own);
       values.insert(values.end(), floats.values().begin(), floats.values().end());
     } else if (dtype_name(part) == tensor.dtype) {
-      append_integers(*integer_type(tensor.dtype), part, what, values);
+      append_integers(*integer_type(tensor.dtype), part, own, values);
     } else {
-      throw py::type_error(what + " is of " + dtype_name(part) + ", in the layout of " + tensor.dtype);
+      throw py::type_error(own + " is of " + dtype_name(part) + ", in the layout of " + tensor.dtype);
     }
     end += codec_.layout().tensors()[static_cast<std::size_t>(&tensor - tensors_->data())].elements();
-    if (values.size() != end) refuse(what + " does not hold as many values as its shape says");
+    if (values.size() != end) refuse(own + " does not hold as many values as its shape says");
   }
   return values;
 }

@@ -37,8 +37,8 @@ class TypedCodec {
   py::object layout() const;
 
   // A dict of the tensors as one vector (float32, shape [layout's coordinates]), and back: views of floats, copies of
-  // integers, rounded to nearest.
-  std::vector<float> flatten(const py::object& tensors) const;
+  // integers, rounded to nearest. `what` begins the sentence of an error.
+  std::vector<float> flatten(const py::object& tensors, const std::string& what = "the update") const;
   py::dict unflatten(const py::array_t<float, py::array::c_style | py::array::forcecast>& vector) const;
 
  private:

@@ -18,7 +18,8 @@ class ModelSender {
   // `plan` empty: whole. Throws Error for a plan that does not compile, or cannot carry a model.
   ModelSender(const std::string& plan, const Layout& layout, std::span<const float> model, std::uint64_t seed);
 
-  // The model that clients train from in `round`, where the server has `model`, which must stay as it is meanwhile.
+  // The model that clients train from in `round`, where the server has `model`, which must stay as it is meanwhile. The
+  // same again for a round that has been sent and was not done.
   std::span<const float> send(std::span<const float> model, std::uint32_t round);
 
   // Bytes to a client in the last round that was sent: the frames of all rounds since `last_round`, the last in which it

@@ -1,3 +1,4 @@
+#include <tbb/info.h>
 #include <tbb/parallel_for.h>
 
 #include <algorithm>
@@ -87,8 +88,8 @@ Trainer::State::State(const Task& the_task, const Options& the_options, const Pl
       parameters(initial_model(task, *model, options.seed)),
       server(plan, parameters.size()),
       sender(plan.downlink, model->layout(), parameters, options.seed) {
-  // Without it an arena has no more threads than the machine has cores.
-  if (options.threads > 0) {
+  // Without it an arena has no more threads than the machine has cores; with it no other trainer has more than this one.
+  if (options.threads > static_cast<std::size_t>(tbb::info::default_concurrency())) {
     parallelism.emplace(tbb::global_control::max_allowed_parallelism, options.threads);
   }
   if (options.links) links.emplace(*options.links, options.seed);
@@ -133,25 +134,32 @@ Trainer::~Trainer() = default;
 Trainer::Trainer(Trainer&&) noexcept = default;
 Trainer& Trainer::operator=(Trainer&&) noexcept = default;
 
+std::optional<RoundResult> Trainer::State::train_round() {
+  RoundResult result;
+  result.round = round + 1;
+  const std::optional<std::vector<float>> mean = average(result);
+  if (!mean) return std::nullopt;
+  if (!mean->empty() && !server.apply(*mean, parameters)) {
+    stop("the model is no longer finite");
+    return std::nullopt;
+  }
+  round = result.round;
+  result.upload_bytes = totals.upload_bytes += result.upload_bytes;
+  result.wasted_bytes = totals.wasted_bytes += result.wasted_bytes;
+  result.download_bytes = totals.download_bytes += result.download_bytes;
+  result.simulated_seconds = totals.simulated_seconds += result.simulated_seconds;
+  result.frames = totals.frames += result.clients;
+  return result;
+}
+
 std::optional<RoundResult> Trainer::step() {
   State& s = *state_;
   if (done()) throw Error(Errc::kBadArgument, "the trainer is done after round " + std::to_string(s.round));
   Stopwatch watch;
-  RoundResult result;
-  result.round = s.round + 1;
-  const std::optional<std::vector<float>> mean = s.average(result);
-  if (!mean) return std::nullopt;
-  if (!mean->empty() && !s.server.apply(*mean, s.parameters)) {
-    s.stop("the model is no longer finite");
-    return std::nullopt;
-  }
-  s.round = result.round;
-  result.upload_bytes = s.totals.upload_bytes += result.upload_bytes;
-  result.wasted_bytes = s.totals.wasted_bytes += result.wasted_bytes;
-  result.download_bytes = s.totals.download_bytes += result.download_bytes;
-  result.simulated_seconds = s.totals.simulated_seconds += result.simulated_seconds;
-  result.frames = s.totals.frames += result.clients;
-  if (s.round % s.options.eval_every == 0 || s.round == s.options.rounds) result.score = s.evaluate();
+  if (!s.unscored) s.unscored = s.train_round();
+  if (!s.unscored) return std::nullopt;
+  if (s.round % s.options.eval_every == 0 || s.round == s.options.rounds) s.unscored->score = s.evaluate();
+  RoundResult result = *std::exchange(s.unscored, std::nullopt);
   result.seconds = watch.lap();
   return result;
 }
@@ -162,7 +170,9 @@ void Trainer::observe(std::size_t clients, std::function<void(const ClientUpdate
 }
 
 std::uint32_t Trainer::round() const noexcept { return state_->round; }
-bool Trainer::done() const noexcept { return state_->round == state_->options.rounds || !state_->stopped.empty(); }
+bool Trainer::done() const noexcept {
+  return (state_->round == state_->options.rounds && !state_->unscored) || !state_->stopped.empty();
+}
 const std::string& Trainer::stopped() const noexcept { return state_->stopped; }
 const Codec& Trainer::codec() const noexcept { return state_->codec.plan(); }
 const Layout& Trainer::layout() const noexcept { return state_->model->layout(); }
@@ -199,6 +209,7 @@ void Trainer::restore(std::span<const std::byte> bytes) {
     throw;
   }
   s.round = static_cast<std::uint32_t>(saved.round);
+  s.unscored.reset();
   s.totals = saved.totals;
   s.stopped = std::move(saved.stopped);
   s.parameters = std::move(saved.parameters);

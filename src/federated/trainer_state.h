@@ -37,6 +37,7 @@ struct Trainer::State {
   // The weighted mean of a round's updates, and what it cost so far this round. None when training has diverged; empty when
   // nobody's update arrived.
   std::optional<std::vector<float>> average(RoundResult& result);
+  std::optional<RoundResult> train_round();
   double evaluate();
 
   const Task& task;
@@ -55,6 +56,7 @@ struct Trainer::State {
 
   std::uint32_t round = 0;
   std::string stopped;
+  std::optional<RoundResult> unscored;   // of the last round, whose evaluation has thrown
   Totals totals;
   std::vector<float> parameters;
   ServerStep server;

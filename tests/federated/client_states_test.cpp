@@ -49,7 +49,6 @@ class EveryFeedback : public testing::TestWithParam<const char*> {};
 
 TEST_P(EveryFeedback, ResultsDoNotDependOnTheNumberOfThreads) {
   const SyntheticTask synthetic;
-  // One trainer after the other: while one lives, no other has more threads than it.
   const auto trained = [&](std::size_t threads) {
     Options own = options();
     own.threads = threads;

@@ -2,7 +2,10 @@
 
 #include <cmath>
 #include <cstring>
+#include <memory>
+#include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "synthetic_task.h"
 #include "fewbits/codec.h"
@@ -60,7 +63,6 @@ TEST_P(EveryPlan, ResultsDoNotDependOnTheNumberOfThreads) {
     std::vector<RoundResult> rounds;
     std::vector<float> parameters;
   };
-  // One trainer after the other: while one lives, no other has more threads than it.
   const auto trained = [&](std::size_t threads) {
     Options own = options();
     own.threads = threads;
@@ -345,6 +347,64 @@ TEST(Trainer, DivergedTrainingStopsWithAWordAndKeepsTheModel) {
     restored.restore(trainer.save());
     EXPECT_TRUE(restored.done());
     EXPECT_EQ(restored.stopped(), trainer.stopped());
+  }
+}
+
+// Another model, which throws once: in so many calls from now.
+class Failing final : public Model {
+ public:
+  struct Countdown {
+    int gradients = 0, scores = 0;
+  };
+  Failing(std::unique_ptr<Model> inner, Countdown& countdown) : inner_(std::move(inner)), countdown_(&countdown) {}
+  const Layout& layout() const noexcept override { return inner_->layout(); }
+  void initialize(std::uint64_t seed, std::span<float> parameters) const override { inner_->initialize(seed, parameters); }
+  double loss_and_gradient(std::span<const float> parameters, const Examples& batch, std::span<float> gradient) override {
+    count(countdown_->gradients);
+    return inner_->loss_and_gradient(parameters, batch, gradient);
+  }
+  Score score(std::span<const float> parameters, const Examples& examples) override {
+    count(countdown_->scores);
+    return inner_->score(parameters, examples);
+  }
+
+ private:
+  static void count(int& left) {
+    if (left > 0 && --left == 0) throw std::runtime_error("no more");
+  }
+  std::unique_ptr<Model> inner_;
+  Countdown* countdown_;
+};
+
+TEST(Trainer, ARoundWhoseModelThrowsIsDoneByTheNextStep) {
+  const SyntheticTask synthetic;
+  Failing::Countdown countdown;
+  Task failing = synthetic.task;
+  failing.model = [&] { return std::make_unique<Failing>(synthetic.task.model(), countdown); };
+  Options one_thread = options();
+  one_thread.threads = 1;
+  for (const PlanOptions& plan : {PlanOptions{.server_momentum = 0.5}, PlanOptions{.downlink = "quantize:bits=4"},
+                                  PlanOptions{.plan = "trellis:bits=0.5,scale=profile"},
+                                  PlanOptions{.plan = "topk:keep=0.1+f32", .feedback = Feedback::kEf14}}) {
+    Trainer unbroken(synthetic.task, one_thread, plan);
+    const std::vector<RoundResult> expected = run_all(unbroken);
+    Trainer trainer(failing, one_thread, plan);
+    std::vector<RoundResult> rounds;
+    while (!trainer.done()) {
+      for (const Failing::Countdown& next : {Failing::Countdown{.gradients = 5}, Failing::Countdown{.scores = 2}}) {
+        countdown = next;
+        EXPECT_THROW(trainer.step(), std::runtime_error);
+        EXPECT_FALSE(trainer.done());
+        EXPECT_EQ(trainer.round(), rounds.size() + (next.scores > 0 ? 1 : 0));
+        if (next.scores > 0) break;
+        Trainer other(synthetic.task, one_thread, plan);
+        other.restore(trainer.save());
+        EXPECT_EQ(other.step()->score, expected[rounds.size()].score);
+      }
+      rounds.push_back(*trainer.step());
+    }
+    expect_same(rounds, expected);
+    EXPECT_TRUE(same_bits(trainer.parameters(), unbroken.parameters()));
   }
 }
 

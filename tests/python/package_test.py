@@ -370,6 +370,37 @@ class Memories(unittest.TestCase):
         with self.assertRaises(fewbits.Error):
             fewbits.Profile.from_bytes(codec, profile.bytes[:-1])
 
+    def test_downlinks(self):
+        models = [{"w": values(600, seed).reshape(20, 30), "b": values(20, seed)} for seed in range(6)]
+        codec = fewbits.Codec("quantize:bits=4", models[0])
+        server, client = fewbits.Downlink(codec, models[0]), fewbits.DownlinkView(codec, codec.flatten(models[0]))
+        self.assertEqual((server.codec, client.codec), (codec, codec))
+        np.testing.assert_array_equal(client.view(), codec.flatten(models[0]))
+        for round in (1, 2):
+            frame = server.encode(models[round], seed=7, round=round)
+            client.add(frame, seed=7)
+            np.testing.assert_array_equal(client.view(), server.view())
+        self.assertLess(len(frame), 620 * 0.6 + 100)
+        restored = fewbits.Downlink.restore(codec, models[0], server.save())
+        self.assertEqual(restored.encode(models[3], seed=7, round=3), server.encode(models[3], seed=7, round=3))
+        np.testing.assert_array_equal(restored.view(), server.view())
+        target = codec.flatten(models[3])
+        for round in range(4, 100):
+            server.encode(models[3], seed=7, round=round)
+        self.assertLess(np.abs(server.view() - target).max(), 1e-3)   # what a round leaves out the next ones bring
+        before = client.view()
+        with self.assertRaises(fewbits.Error) as caught:
+            client.add(frame[:-1], seed=7)
+        self.assertIn(caught.exception.code.name, ("TRUNCATED", "CHECKSUM_MISMATCH"))
+        np.testing.assert_array_equal(client.view(), before)
+        for call, code in ((lambda: server.encode(models[3], seed=7, round=99), "WRONG_ROUND"),
+                           (lambda: fewbits.Downlink(codec, values(3)), "BAD_ARGUMENT"),
+                           (lambda: fewbits.DownlinkView(codec, np.full(620, np.nan, np.float32)), "NOT_FINITE"),
+                           (lambda: fewbits.Downlink(fewbits.Codec("train=mask:keep=0.5 | f32", 4), np.zeros(2, np.float32)), "BAD_ARGUMENT")):
+            with self.assertRaises(fewbits.Error) as caught:
+                call()
+            self.assertEqual(caught.exception.code.name, code)
+
     def test_integers(self):
         layout = {"w": (40, 30), "b": 30}
         codec = fewbits.Codec("hadamard+trellis:step=0.3,scale=flat", layout)

@@ -4,6 +4,7 @@
 """
 
 import ast
+import importlib.util
 import os
 import pathlib
 import re
@@ -22,11 +23,15 @@ need("mypy")
 import fewbits  # noqa: E402: behind the path
 import fewbits._core  # noqa: E402
 
-STUB = pathlib.Path(fewbits.__file__).parent / "_core.pyi"
+MODULES = {"_core": fewbits._core}
+if importlib.util.find_spec("fewbits._federated") is not None:   # where the package has the harness
+    import fewbits._federated  # noqa: E402
+
+    MODULES["_federated"] = fewbits._federated
 
 # Classes of pybind11 have a metaclass of its own, which is no matter of the user's.
-ALLOWED = [f"fewbits._core.{name}" for name in ("Aggregator", "Codec", "Encoder", "ErrorFeedback", "Integers", "Profile", "ProfileLearner", "Structure")]
-ALLOWED.append("fewbits._core.Profile.__init__")
+ALLOWED = [f"fewbits._core.{name}" for name in ("Aggregator", "Codec", "Downlink", "DownlinkView", "Encoder", "ErrorFeedback", "Integers", "Profile", "ProfileLearner", "Structure")]
+ALLOWED += ["fewbits._core.Profile.__init__", "fewbits._federated.Trainer"]
 
 USE = '''
 import numpy as np
@@ -39,13 +44,29 @@ total.mean().astype("float64")
 code: fewbits.ErrorCode = fewbits.Error("", 1).code
 '''
 
+USE_FEDERATED = USE + '''
+import fewbits.federated
+from numpy.typing import NDArray
+class Constant:
+    metric = "error"
+    def __init__(self) -> None:
+        self.initial = {"w": np.zeros(3, np.float32)}
+    def loss_and_gradient(self, parameters: dict[str, NDArray[np.float32]], x: NDArray[np.float32], y: NDArray[np.int64]) -> tuple[float, dict[str, NDArray[np.float32]]]:
+        return 0.0, parameters
+    def score(self, parameters: dict[str, NDArray[np.float32]], x: NDArray[np.float32], y: NDArray[np.int64]) -> tuple[int, int]:
+        return 0, len(y)
+examples = (np.zeros((9, 2)), np.zeros(9))
+for result in fewbits.federated.Trainer(Constant(), examples, examples, [range(9)], rounds=3).run():
+    bytes_sent: int = result.upload_bytes
+'''
+
 
 def mypy(module, *arguments, **options):
     environment = dict(os.environ, PYTHONPATH=PATH, MYPYPATH=PATH)
     return subprocess.run([sys.executable, "-m", module, *arguments], env=environment, capture_output=True, text=True, **options)
 
 
-def stub_signatures():
+def stub_signatures(module):
     """Of each function (a list of its overloads): names of arguments, those that are by name alone, those with a default."""
     signatures = {}
 
@@ -64,12 +85,12 @@ def stub_signatures():
                 positional = [name for name in positional if name != "self"]
                 signatures.setdefault(prefix + node.name, []).append((positional, named, sorted(defaults)))
 
-    visit(ast.parse(STUB.read_text()).body, "")
+    visit(ast.parse((pathlib.Path(fewbits.__file__).parent / f"{module}.pyi").read_text()).body, "")
     return signatures
 
 
-def module_signatures(name):
-    function = fewbits._core
+def module_signatures(module, name):
+    function = MODULES[module]
     for part in name.split("."):
         function = getattr(function, part)
     texts = re.findall(rf"^(?:\d+\. )?{name.split('.')[-1]}\((.*)\) -> ", function.__doc__, re.MULTILINE)
@@ -96,22 +117,31 @@ class Stubs(unittest.TestCase):
         with tempfile.NamedTemporaryFile("w", suffix=".txt") as allowed:
             allowed.write("\n".join(ALLOWED))
             allowed.flush()
-            run = mypy("mypy.stubtest", "fewbits._core", "--allowlist", allowed.name)
+            run = mypy("mypy.stubtest", *(f"fewbits.{module}" for module in MODULES), "--allowlist", allowed.name, "--ignore-unused-allowlist")
         self.assertEqual(run.returncode, 0, run.stdout + run.stderr)
 
     def test_arguments(self):
-        signatures = stub_signatures()
-        self.assertGreater(len(signatures), 30)
-        for name, stub in signatures.items():
-            if name == "Profile.__init__":
+        for module, least in (("_core", 30), ("_federated", 9)):
+            if module not in MODULES:
                 continue
-            with self.subTest(name):
-                self.assertEqual(stub, module_signatures(name))
+            signatures = stub_signatures(module)
+            self.assertGreater(len(signatures), least)
+            for name, stub in signatures.items():
+                if name == "Profile.__init__":
+                    continue
+                with self.subTest(name):
+                    self.assertEqual(stub, module_signatures(module, name))
+
+    def test_the_package_itself(self):
+        for name in ("federated", "__init__"):
+            if name == "__init__" or "_federated" in MODULES:
+                run = mypy("mypy", "--strict", str(pathlib.Path(fewbits.__file__).parent / f"{name}.py"))
+                self.assertEqual(run.returncode, 0, run.stdout + run.stderr)
 
     def test_a_user_is_checked(self):
         with tempfile.TemporaryDirectory() as folder:
             good, bad = pathlib.Path(folder, "good.py"), pathlib.Path(folder, "bad.py")
-            good.write_text(USE)
+            good.write_text(USE_FEDERATED if "_federated" in MODULES else USE)
             bad.write_text(USE + "codec.encode(np.zeros(3), 1, 0, 3)\n")
             run = mypy("mypy", "--strict", str(good), cwd=folder)
             self.assertEqual(run.returncode, 0, run.stdout + run.stderr)
