@@ -55,6 +55,10 @@ def write(folder: str | os.PathLike[str], path: str | os.PathLike[str] | None = 
              "<h2>What each plan needed</h2>", _plans(summary),
              _picture(plot.draw(curves, summary, "megabytes"), f"Test {metric} against the bytes that all clients together have uploaded; frames are counted whole."),
              _picture(plot.draw(curves, summary, "rounds"), "The same against rounds: what compression costs in progress a round.")]
+    if plot.has_hours(curves):
+        parts.append(_picture(plot.draw(curves, summary, "hours"), "The same against the hours that the simulated network takes: rounds wait for the slowest client that is in time."))
+    if any("personal" in entry for entry in summary.get("plans", [])):
+        parts += ["<h2>Personal models</h2>", _picture(plot.personal(summary), "Scores on examples that clients hold out, over clients: of the released model, and of the client's own.")]
     measured = folder / "frontier.json"
     if measured.is_file():
         parts += ["<h2>Rate and error</h2>", *_frontier(measured)]
@@ -131,8 +135,15 @@ def _plans(summary: plot.Json) -> str:
                      _spread(entry.get("upload_bytes_to_target"), lambda value: plot.significant(value / 1e6)),
                      _fewer(entry), _spread(entry.get("bits_per_coordinate"), plot.significant),
                      _spread(entry.get("codec_time_share"), lambda value: f"{100 * value:.1f}")])
+    if any(plot.mean_of(entry.get("simulated_seconds")) for entry in summary.get("plans", [])):
+        for row, entry in zip(rows, summary["plans"]):
+            row += [_spread(entry.get("simulated_seconds_to_target"), lambda value: plot.significant(value / 3600)),
+                    f"{100 * plot.mean_of(entry['wasted_bytes']) / max(plot.mean_of(entry['upload_bytes']), 1):.1f}"]
+        extra = ["hours to target", "wasted %"]
+    else:
+        extra = []
     heads = ["plan", f"best {unit}", f"final {unit}", "rounds to target", "MB to target", "fewer bytes", "bits a coordinate", "codec time %"]
-    return _table(heads, rows) + ("<p class='facts'>Scores are means of the last five evaluations; MB are uploads of all clients together, to the target; "
+    return _table(heads + extra, rows) + ("<p class='facts'>Scores are means of the last five evaluations; MB are uploads of all clients together, to the target; "
                                   "codec time is the share of a client's training and encoding, and of decoding, that fewbits takes.</p>")
 
 
