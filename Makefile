@@ -11,6 +11,7 @@ PREFIX ?= /usr/local
 OUT ?= out/demo
 INPUT ?= normal:2^18
 BENCH ?=
+FIGURE ?=
 PYTHON := PYTHONPATH=build/release/python .venv/bin/python
 
 .PHONY: help
@@ -43,6 +44,11 @@ demo: build ## federated averaging on Fashion-MNIST, several plans side by side:
 	build/release/fewbits train --config demo.toml --out $(OUT) --force
 	$(PYTHON) -m fewbits.plot $(OUT)
 	$(PYTHON) -m fewbits report $(OUT)
+
+.PHONY: figures
+figures: build ## the literature's figures and ours, an hour or so: docs/results.md (FIGURE="links text": only these)
+	$(PYTHON) figures/figures.py build/release/fewbits --docs docs $(FIGURE)
+	$(PYTHON) -m fewbits report out/figures
 
 .PHONY: frontier
 frontier: build ## error against rate of all plans on INPUT (normal:2^18): figures and a picture in out/frontier

@@ -5,7 +5,7 @@
     fewbits.plot.errors({plan: fewbits.Codec(plan, x.size) for plan in plans}, x)
 
 Each gives a matplotlib Figure, which a notebook shows. `python -m fewbits.plot FOLDER` writes accuracy_by_megabytes.png and
-accuracy_by_round.png (or, of regressions, rmse_by_..., and so on) beside results.jsonl and summary.json.
+accuracy_by_round.png, with links accuracy_by_hours.png too (of regressions rmse_by_..., and so on) beside results.jsonl and summary.json.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 
 import fewbits
 
-__all__ = ["score", "errors", "rate_and_error"]
+__all__ = ["errors", "personal", "rate_and_error", "score"]
 
 Json: typing.TypeAlias = dict[str, typing.Any]
 
@@ -37,7 +37,10 @@ COLOURS = ["#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#5
 STYLES: list[typing.Any] = ["-", "--", "-.", ":", (0, (7, 1.5, 1, 1.5, 1, 1.5)), (0, (2, 1)), (0, (9, 3)), (0, (5, 1.5, 1, 1.5))]
 
 
-_AXES = {"megabytes": "megabytes uploaded by all clients together (log scale)", "rounds": "round"}
+_AXES = {"megabytes": "megabytes uploaded by all clients together (log scale)", "rounds": "round",
+         "hours": "hours of the simulated network (log scale)"}
+# Keys of summary.json, units, and how a plan compares there with float32 or the first plan.
+_NEEDED = {"megabytes": "upload_bytes_to_target", "rounds": "rounds_to_target", "hours": "simulated_seconds_to_target"}
 
 
 class Curve(typing.NamedTuple):
@@ -45,6 +48,7 @@ class Curve(typing.NamedTuple):
 
     rounds: np.ndarray
     megabytes: np.ndarray
+    hours: np.ndarray   # zeros without links
     mean: np.ndarray
     least: np.ndarray
     most: np.ndarray
@@ -56,8 +60,8 @@ def significant(value: float) -> str:
 
 
 def read_results(path: pathlib.Path) -> dict[str, Curve]:
-    """Per plan, in order of appearance, and per seed: round, score and cumulative megabytes of evaluated rounds."""
-    plans: dict[str, dict[typing.Any, list[tuple[float, float, float]]]] = {}
+    """Per plan, in order of appearance, and per seed: round, score, cumulative megabytes and hours of evaluated rounds."""
+    plans: dict[str, dict[typing.Any, list[tuple[float, float, float, float]]]] = {}
     for number, line in enumerate(path.read_text().splitlines(), start=1):
         if not line.strip():
             continue
@@ -69,7 +73,7 @@ def read_results(path: pathlib.Path) -> dict[str, Curve]:
             continue
         try:
             seeds = plans.setdefault(row["plan"], {})
-            seeds.setdefault(row.get("seed"), []).append((row["round"], row["score"], row["upload_bytes"] / 1e6))
+            seeds.setdefault(row.get("seed"), []).append((row["round"], row["score"], row["upload_bytes"] / 1e6, row.get("simulated_seconds", 0) / 3600))
         except KeyError as error:
             raise ValueError(f"{path}:{number}: no field {error}") from error
     if not plans:
@@ -86,8 +90,8 @@ def curve_of(seeds: list[npt.NDArray[np.float64]]) -> Curve:
     length = min(len(rows) for rows in seeds)
     accuracies = np.array([running_mean(rows[:length, 1]) for rows in seeds])
     shown = slice(min(WINDOW, length) - 1, None)
-    megabytes = np.mean([rows[:length, 2] for rows in seeds], axis=0)
-    return Curve(seeds[0][:length, 0][shown], megabytes[shown], accuracies.mean(axis=0)[shown],
+    megabytes, hours = (np.mean([rows[:length, column] for rows in seeds], axis=0) for column in (2, 3))
+    return Curve(seeds[0][:length, 0][shown], megabytes[shown], hours[shown], accuracies.mean(axis=0)[shown],
                  accuracies.min(axis=0)[shown], accuracies.max(axis=0)[shown])
 
 
@@ -120,14 +124,22 @@ def read_run(folder: str | os.PathLike[str]) -> tuple[dict[str, Curve], Json]:
 
 
 def score(folder: str | os.PathLike[str], against: str = "megabytes") -> Figure:
-    """Test score of a run's plans against "megabytes" uploaded or against "rounds"; where each meets the target, a dot.
+    """Test score of a run's plans against "megabytes" uploaded, "rounds", or "hours" of a run with links; where each meets the
+    target, a dot.
 
     folder: that `fewbits train --out` wrote. Of several seeds the mean, and the range as a band. Raises ValueError for a folder
     without results.
     """
     if against not in _AXES:
         raise ValueError(f"against is '{against}', expected one of {', '.join(_AXES)}")
-    return draw(*read_run(folder), against)
+    curves, summary = read_run(folder)
+    if against == "hours" and not has_hours(curves):
+        raise ValueError(f"{folder}: a run without links has no hours")
+    return draw(curves, summary, against)
+
+
+def has_hours(curves: Mapping[str, Curve]) -> bool:
+    return any(curve.hours[-1] > 0 for curve in curves.values())
 
 
 def metric_of(summary: Json) -> tuple[str, bool]:
@@ -154,7 +166,7 @@ def draw(curves: Mapping[str, Curve], summary: Json, axis: str) -> Figure:
                 axes.plot(x[reached[0]], curve.mean[reached[0]], marker="o", markersize=6, color=colour,
                           markeredgecolor="white", zorder=5)
 
-    if axis == "megabytes":
+    if axis != "rounds":
         plain_log(axes, "x")
     if target is not None:
         axes.axhline(target, color="0.45", linewidth=0.9, zorder=0)
@@ -169,6 +181,28 @@ def draw(curves: Mapping[str, Curve], summary: Json, axis: str) -> Figure:
 
     axes.set_xlabel(_AXES[axis])
     axes.set_ylabel(f"test {metric}, mean of {WINDOW} rounds")
+    finish(figure, axes, title(summary))
+    return figure
+
+
+def personal(summary: Json) -> Figure:
+    """Scores on what clients hold out, of the released model and of their own, as distributions over clients.
+
+    summary: of a run with --fine-tune or --personal. Raises ValueError for another.
+    """
+    plans = [entry for entry in summary.get("plans", []) if "personal" in entry]
+    if not plans:
+        raise ValueError("the run has no personal models: give --fine-tune or --personal")
+    figure = Figure(figsize=(8, 3.9 + 0.2 * 2 * len(plans)), layout="constrained")
+    axes = figure.subplots()
+    for index, entry in enumerate(plans):
+        colour, _ = look(index)
+        for which, style, words in (("before_of_each", ":", "released model"), ("after_of_each", "-", "own model")):
+            values = np.sort(np.array(entry["personal"][which]))
+            axes.plot(values, np.arange(1, len(values) + 1) / len(values), color=colour, linestyle=style, linewidth=1.8, drawstyle="steps-post",
+                      label=f"{entry['label']}, {words}: mean {values.mean():.3f}")
+    axes.set_xlabel(f"{metric_of(summary)[0]} on what a client holds out")
+    axes.set_ylabel("share of clients at or below")
     finish(figure, axes, title(summary))
     return figure
 
@@ -276,7 +310,7 @@ def labels_of(curves: Iterable[str], summary: Json, axis: str) -> dict[str, str]
     """The plan's label, and what it needs to the target along `axis`."""
     entries = summary.get("plans", [])
     by_plan = {entry["plan"]: entry for entry in entries}
-    needed = {"megabytes": "upload_bytes_to_target", "rounds": "rounds_to_target"}[axis]
+    needed = _NEEDED[axis]
     labels = {}
     for plan in curves:
         entry = by_plan.get(plan, {})
@@ -292,12 +326,13 @@ def labels_of(curves: Iterable[str], summary: Json, axis: str) -> dict[str, str]
 
 
 def amount(value: float, axis: str) -> str:
-    return f"{value / 1e6:.3g}" if axis == "megabytes" else f"{value:.3g}"
+    units = {"megabytes": 1e6, "hours": 3600.0, "rounds": 1.0}
+    return f"{value / units[axis]:.3g} {'MB' if axis == 'megabytes' else axis}"
 
 
 def one_text(entry: Json, needed: str, axis: str) -> str:
-    text = f"{amount(entry[needed], axis)} {'MB' if axis == 'megabytes' else 'rounds'} to the target"
-    ratio = entry.get("bytes_ratio_to_float32" if axis == "megabytes" else "rounds_ratio_to_float32") or 1
+    text = f"{amount(entry[needed], axis)} to the target"
+    ratio = entry.get({"megabytes": "bytes_ratio_to_float32", "rounds": "rounds_ratio_to_float32"}.get(axis, "")) or 1
     if ratio == 1:
         return text
     return text + (f", 1/{significant(1 / ratio)} of float32's" if axis == "megabytes" else f", {ratio:.2f} times float32's")
@@ -305,13 +340,13 @@ def one_text(entry: Json, needed: str, axis: str) -> str:
 
 def several_text(entry: Json, needed: str, axis: str, seeds: int, first: bool) -> str:
     spread = entry[needed]
-    text = f"{amount(spread['mean'], axis)} {'MB' if axis == 'megabytes' else 'rounds'} to the target"
+    text = f"{amount(spread['mean'], axis)} to the target"
     if spread["min"] != spread["max"]:
-        text += f" ({amount(spread['min'], axis)}-{amount(spread['max'], axis)})"
+        text += f" ({amount(spread['min'], axis).split()[0]}-{amount(spread['max'], axis).split()[0]})"
     if spread["seeds"] < seeds:
         text += f" with {spread['seeds']} of {seeds} seeds"
     factor, ratio = entry["fewer_bytes_than_first"]["median"], entry["rounds_ratio_to_first"]["median"]
-    if first or factor is None:
+    if first or factor is None or axis == "hours":
         return text
     return text + (f", 1/{significant(factor)} of the first's" if axis == "megabytes" else f", {ratio:.2f} times the first's")
 
@@ -322,7 +357,9 @@ def main() -> None:
     folder = parser.parse_args().folder
     try:
         curves, summary = read_run(folder)
-        for axis, name in (("megabytes", "by_megabytes"), ("rounds", "by_round")):
+        for axis, name in (("megabytes", "by_megabytes"), ("rounds", "by_round"), ("hours", "by_hours")):
+            if axis == "hours" and not has_hours(curves):
+                continue
             path = folder / f"{metric_of(summary)[0]}_{name}.png"
             draw(curves, summary, axis).savefig(path, dpi=150)
             print(path)

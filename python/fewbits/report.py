@@ -1,4 +1,4 @@
-"""A run of `fewbits train` as one HTML file with tables and pictures: `fewbits report FOLDER`.
+"""A run of `fewbits train`, or the figures of `make figures`, as one HTML file with tables and pictures: `fewbits report FOLDER`.
 
 The file needs nothing else, neither scripts nor the network, and can be mailed. Where FOLDER has a frontier.json
 (`fewbits measure --frontier --json`), its rates and errors are shown too.
@@ -40,12 +40,27 @@ figure { margin: 1rem 0; } img { max-width: 100%; height: auto; }
 
 
 def write(folder: str | os.PathLike[str], path: str | os.PathLike[str] | None = None) -> pathlib.Path:
-    """Writes the report of a folder that `fewbits train --out` wrote; returns its path, by default FOLDER/report.html.
+    """Writes the report of a folder that `fewbits train --out` or `make figures` wrote; returns its path, by default
+    FOLDER/report.html.
 
     Raises ValueError for a folder without results.
     """
     folder = pathlib.Path(folder)
     target = pathlib.Path(path) if path is not None else folder / "report.html"
+    title, parts, source = _figures(folder) if (folder / "figures.json").is_file() else _run(folder)
+    footer = f"<footer><p>fewbits {_text(source)}</p></footer>"
+    body = "\n".join(parts)
+    text = (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+            f"<title>{_text(title)}</title><style>{_STYLE}</style></head>\n<body>\n{body}\n{footer}\n</body></html>\n")
+    # Whole or not at all.
+    partial = target.with_name(target.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(target)
+    return target
+
+
+def _run(folder: pathlib.Path) -> tuple[str, list[str], str]:
+    """Title, parts of the page, and what they are of."""
     curves, summary = plot.read_run(folder)
     with open(folder / "results.jsonl", encoding="utf-8") as results:
         run = json.loads(results.readline())
@@ -55,20 +70,29 @@ def write(folder: str | os.PathLike[str], path: str | os.PathLike[str] | None = 
              "<h2>What each plan needed</h2>", _plans(summary),
              _picture(plot.draw(curves, summary, "megabytes"), f"Test {metric} against the bytes that all clients together have uploaded; frames are counted whole."),
              _picture(plot.draw(curves, summary, "rounds"), "The same against rounds: what compression costs in progress a round.")]
+    if plot.has_hours(curves):
+        parts.append(_picture(plot.draw(curves, summary, "hours"), "The same against the hours that the simulated network takes: rounds wait for the slowest client that is in time."))
+    if any("personal" in entry for entry in summary.get("plans", [])):
+        parts += ["<h2>Personal models</h2>", _picture(plot.personal(summary), "Scores on examples that clients hold out, over clients: of the released model, and of the client's own.")]
     measured = folder / "frontier.json"
     if measured.is_file():
         parts += ["<h2>Rate and error</h2>", *_frontier(measured)]
     if run.get("settings"):
         parts += ["<h2>Settings</h2>", _table([], [[name, _value(value)] for name, value in run["settings"].items()], kind="settings")]
-    body = "\n".join(parts)
-    footer = f"<footer><p>fewbits {_text(run.get('version', fewbits.__version__))}, from {_text(folder.resolve().name)}/results.jsonl and summary.json.</p></footer>"
-    text = (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-            f"<title>{_text(title)}</title><style>{_STYLE}</style></head>\n<body>\n{body}\n{footer}\n</body></html>\n")
-    # Whole or not at all.
-    partial = target.with_name(target.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(target)
-    return target
+    return title, parts, f"{run.get('version', fewbits.__version__)}, from {folder.resolve().name}/results.jsonl and summary.json."
+
+
+def _figures(folder: pathlib.Path) -> tuple[str, list[str], str]:
+    title = "fewbits: figures"
+    parts = [f"<h1>{_text(title)}</h1>"]
+    for entry in json.loads((folder / "figures.json").read_text(encoding="utf-8")):
+        parts += [f"<h2>{_text(entry['title'])}</h2>", f"<p>{_text(entry['question'])}</p>", f"<p><b>Reported.</b> {_text(entry['reported'])}</p>",
+                  f"<p><b>Here.</b> {_text(entry['settings'])}</p>"]
+        for table in entry["tables"]:
+            parts += [f"<p class='facts'>{_text(table['title'])}</p>", _table(table["heads"], [[_text(cell) for cell in row] for row in table["rows"]])]
+        parts += [_embedded((folder / picture["file"]).read_bytes(), picture["caption"]) for picture in entry["pictures"]]
+        parts.append(f"<p><b>Where it differs.</b> {_text(entry['differs'])}</p>")
+    return title, parts, f"{fewbits.__version__}, from {folder.resolve().name}/figures.json."
 
 
 def _text(value: typing.Any) -> str:
@@ -131,8 +155,15 @@ def _plans(summary: plot.Json) -> str:
                      _spread(entry.get("upload_bytes_to_target"), lambda value: plot.significant(value / 1e6)),
                      _fewer(entry), _spread(entry.get("bits_per_coordinate"), plot.significant),
                      _spread(entry.get("codec_time_share"), lambda value: f"{100 * value:.1f}")])
+    if any(plot.mean_of(entry.get("simulated_seconds")) for entry in summary.get("plans", [])):
+        for row, entry in zip(rows, summary["plans"]):
+            row += [_spread(entry.get("simulated_seconds_to_target"), lambda value: plot.significant(value / 3600)),
+                    f"{100 * plot.mean_of(entry['wasted_bytes']) / max(plot.mean_of(entry['upload_bytes']), 1):.1f}"]
+        extra = ["hours to target", "wasted %"]
+    else:
+        extra = []
     heads = ["plan", f"best {unit}", f"final {unit}", "rounds to target", "MB to target", "fewer bytes", "bits a coordinate", "codec time %"]
-    return _table(heads, rows) + ("<p class='facts'>Scores are means of the last five evaluations; MB are uploads of all clients together, to the target; "
+    return _table(heads + extra, rows) + ("<p class='facts'>Scores are means of the last five evaluations; MB are uploads of all clients together, to the target; "
                                   "codec time is the share of a client's training and encoding, and of decoding, that fewbits takes.</p>")
 
 
@@ -159,7 +190,11 @@ def _picture(figure: Figure, caption: str) -> str:
     data = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "fewbits"}):   # the same run, the same file
         figure.savefig(data, format="svg", metadata={"Date": None})
-    source = base64.b64encode(data.getvalue()).decode()
+    return _embedded(data.getvalue(), caption)
+
+
+def _embedded(svg: bytes, caption: str) -> str:
+    source = base64.b64encode(svg).decode()
     return f'<figure><img alt="{_text(caption)}" src="data:image/svg+xml;base64,{source}"><figcaption>{_text(caption)}</figcaption></figure>'
 
 
