@@ -45,7 +45,8 @@ const Known* find_known(std::string_view name) {
                             std::string_view missing) {
   const std::string own = "put its four IDX files (.gz or not) in a folder and pass --data FOLDER";
   if (known == nullptr && folder.empty()) {
-    throw Error(Errc::kBadArgument, "data set '" + name + "' is not known: choose fashion-mnist, or " + own);
+    throw Error(Errc::kBadArgument, "data set '" + name + "' is not known: choose fashion-mnist, kjv, fortunes or insteval, or pass " +
+                                        "--data FOLDER with four IDX files of images, train.csv and test.csv (or .npz), or *.txt");
   }
   std::string message = (known != nullptr ? std::string(known->title) : name) + " not found in " + folder.string();
   message += missing.empty() ? "." : ": no " + std::string(missing) + " there.";

@@ -223,12 +223,22 @@ class TrainCommand {
     return options;
   }
 
-  // The parameters of --pretrained, which has this model's tensors, maybe beside others.
+  // The parameters of --pretrained, which has this model's tensors in any order, maybe beside others.
   std::vector<float> read_start() const {
     const io::Arrays arrays = io::read_arrays(settings_.pretrained);
     const Layout layout = data_->task(settings_.options.seed).model()->layout();
-    if (arrays.layout.text() == layout.text()) return arrays.values;
-    fail(settings_.pretrained + " is not of this model: it has\n" + arrays.layout.text() + "and the model\n" + layout.text());
+    std::vector<float> start;
+    for (const Tensor& tensor : layout.tensors()) {
+      const std::span<const Tensor> there = arrays.layout.tensors();
+      const auto found = std::ranges::find(there, tensor.name, &Tensor::name);
+      if (found == there.end() || found->shape != tensor.shape) {
+        fail(settings_.pretrained + " is not of this model: it has no array '" + tensor.name + "' of " + std::to_string(tensor.elements()) +
+             " values in the model's shape");
+      }
+      const auto values = arrays.values.begin() + static_cast<std::ptrdiff_t>(arrays.layout.offset(static_cast<std::size_t>(found - there.begin())));
+      start.insert(start.end(), values, values + static_cast<std::ptrdiff_t>(tensor.elements()));
+    }
+    return start;
   }
 
   // The plans of every run, and which of them is the plain float32.

@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "cli/common.h"
+#include "datasets/drawn.h"
 #include "datasets/partition.h"
 #include "fewbits/error.h"
 #include "fewbits/federated/model.h"
@@ -91,7 +92,8 @@ void TrainSettings::add_to(CLI::App& command) {
       ->capture_default_str()->check(whole_number());
   command.add_option("--partition", data_options.partition, "how examples are dealt to clients; auto: natural for data that has users, "
                      "else dirichlet-client:alpha=3. One of:\n  natural: each user is a client" +
-                     forms(datasets::partition_schemes()))->capture_default_str();
+                     forms(datasets::partition_schemes()) + "\n  " + datasets::kDrawnForm + ": " + datasets::kDrawnSummary)
+      ->capture_default_str();
   command.add_option("--clients", data_options.clients, "number of clients, where they are not users of the data")
       ->capture_default_str()->check(whole_number());
   command.add_option("--clients-per-round", clients_per_round, "drawn without replacement; several, as 1,10,100: each plan with each")
@@ -129,7 +131,7 @@ void TrainSettings::add_to(CLI::App& command) {
   command.add_option("--prox", plan_defaults.prox, "FedProx (Li et al. 2018): clients stay near the round's model by this mu; 0: none")
       ->capture_default_str();
   command.add_option("--plan", plans, "how updates are coded; once for each plan. 'PLAN @ lr=0.3,feedback=ef14,label=NAME' "
-                     "gives a plan options of its own:" + forms(federated::plan_entry_options()))
+                     "gives a plan options of its own; bits=auto in a plan is, with links and a deadline, what each client's link can carry until then:" + forms(federated::plan_entry_options()))
       ->allow_extra_args(false)->capture_default_str();
   command.add_option("--target", target, "score to reach (of classifiers an accuracy, 0 to 1), or none; auto: 98 % of the best of plan f32")
       ->capture_default_str();

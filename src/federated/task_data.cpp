@@ -46,6 +46,13 @@ Kind kind_of(const DataOptions& options) {
   return Kind::kImages;
 }
 
+// That of the folder; no colon, which would begin options.
+std::string own_name(const fs::path& folder) {
+  std::string name = fs::weakly_canonical(folder).filename().string();
+  std::erase(name, ':');
+  return name.empty() ? "own" : name;
+}
+
 datasets::Tokens tokens_of(const std::string& name) {
   if (name == "words") return datasets::Tokens::kWords;
   if (name != "characters") fail("tokens is '" + name + "', expected characters or words");
@@ -94,8 +101,10 @@ void TaskData::check(const DataOptions& options) {
 
 TaskData::TaskData(const DataOptions& options) : options_(options) {
   check(options);
+  // A folder of one's own is not called by the name of a set that it is not.
+  if (!options.data.empty() && options.dataset == DataOptions().dataset) options_.dataset = own_name(options.data);
   const Reading reading = reading_of(options.model);
-  const Kind kind = kind_of(options);
+  const Kind kind = kind_of(options_);
   if ((reading != Reading::kNone) != (kind == Kind::kText)) {
     fail(kind == Kind::kText ? "model '" + options.model + "' reads no text; choose window or gru for " + options.dataset
                              : "model '" + options.model + "' reads texts, and " + options.dataset + " is none; try --dataset kjv");
@@ -108,6 +117,7 @@ TaskData::TaskData(const DataOptions& options) : options_(options) {
   if (is_text_ && partition_ != kNatural) fail("partition '" + partition_ + "': texts belong to their authors; leave it out");
   ExampleShape shape = shape_;
   shape.features += options.personal;
+  if (options.personal > 0 && options.model.starts_with("cnn")) fail("personal: an input vector is no part of an image; choose mlp or softmax");
   if (options.personal > 0 && shape.tokens > 0) fail("personal: an input vector goes with models of values, not of tokens");
   shape.sample = std::span(test_x_).first(std::min(test_x_.size() / shape.features, kSampleRows) * shape.features);
   model_ = model_factory(options.model, shape);
