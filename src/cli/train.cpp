@@ -289,17 +289,13 @@ class TrainCommand {
     federated::run(trainer, [&](const RoundResult& round) {
       plan.rounds.push_back(round);
       const std::optional<double> score = federated::smoothed_scores(plan.rounds).back();
-      const bool go_on = interrupted == 0;
-      if (folder_) {
-        const bool keep = trainer.done() || !go_on || folder_->checkpoint_is_due(id);
-        folder_->add_round(id, names, round, score, keep ? std::optional(trainer.save()) : std::nullopt);
-      }
+      if (folder_) folder_->add_round(id, names, round, score, trainer.save_changes());
       progress.update(round, score);
-      return go_on;
+      return interrupted == 0;
     });
     plan.stopped = trainer.stopped();
     if (folder_ && !plan.stopped.empty() && !stopped_before) {
-      folder_->add_stop(id, names, plan.stopped, trainer.save());
+      folder_->add_stop(id, names, plan.stopped, trainer.save_changes());
     }
     progress.end(plan.stopped);
     if (interrupted != 0 && !trainer.done()) return;

@@ -38,6 +38,7 @@ struct Trainer::State {
   // nobody's update arrived.
   std::optional<std::vector<float>> average(RoundResult& result);
   double evaluate();
+  Checkpoint checkpoint(ClientStates::Saved saved_states) const;
 
   const Task& task;
   const Options options;
