@@ -118,6 +118,15 @@ void adopt(CLI::App& command, TrainSettings& settings, const json& recorded) {
   apply_items(command, items_of(recorded, settings.out + "/results.jsonl"), settings.out + "/results.jsonl");
 }
 
+// "'dense1.weight' of 784x10".
+std::string tensor_text(const Layout& layout, std::size_t index) {
+  if (index >= layout.tensors().size()) return "none";
+  const Tensor& tensor = layout.tensors()[index];
+  std::string shape;
+  for (const std::size_t size : tensor.shape) shape += (shape.empty() ? "" : "x") + std::to_string(size);
+  return "'" + tensor.name + "' of " + (shape.empty() ? "one value" : shape);
+}
+
 json data_record(const federated::TaskData& data) {
   json files = json::array();
   for (const datasets::SourceFile& file : data.files()) files.push_back({{"path", file.path}, {"sha256", file.sha256}});
@@ -228,7 +237,10 @@ class TrainCommand {
     const io::Arrays arrays = io::read_arrays(settings_.pretrained);
     const Layout layout = data_->task(settings_.options.seed).model()->layout();
     if (arrays.layout.text() == layout.text()) return arrays.values;
-    fail(settings_.pretrained + " is not of this model: it has\n" + arrays.layout.text() + "and the model\n" + layout.text());
+    std::size_t i = 0;
+    while (i < layout.tensors().size() && tensor_text(arrays.layout, i) == tensor_text(layout, i)) ++i;
+    fail(settings_.pretrained + " is not of this model: its array " + std::to_string(i + 1) + " is " + tensor_text(arrays.layout, i) +
+         ", the model's is " + tensor_text(layout, i));
   }
 
   // The plans of every run, and which of them is the plain float32.
@@ -239,6 +251,9 @@ class TrainCommand {
     terms_.clients = task_.clients.count;
     terms_.metric = task_.model()->metric();
     if (terms_.metric.name == "accuracy" && terms_.target.value_or(0) > 1) fail("target is '" + settings_.target + "'; accuracies are at most 1");
+    if (settings_.fine_tune.value_or(0) > 0 && !task_.model()->descends()) {
+      fail("--fine-tune goes with models that are trained by descent along a gradient; '" + settings_.data_options.model + "' is not");
+    }
     terms_.parameters = layout.elements();
     plans_ = entries.size();
     const std::string float32 = Codec::compile("f32", layout).plan();
