@@ -118,6 +118,13 @@ void adopt(CLI::App& command, TrainSettings& settings, const json& recorded) {
   apply_items(command, items_of(recorded, settings.out + "/results.jsonl"), settings.out + "/results.jsonl");
 }
 
+// "'dense1.weight' of 784x10".
+std::string tensor_text(const Tensor& tensor) {
+  std::string shape;
+  for (const std::size_t size : tensor.shape) shape += (shape.empty() ? "" : "x") + std::to_string(size);
+  return "'" + tensor.name + "' of " + (shape.empty() ? "one value" : shape);
+}
+
 json data_record(const federated::TaskData& data) {
   json files = json::array();
   for (const datasets::SourceFile& file : data.files()) files.push_back({{"path", file.path}, {"sha256", file.sha256}});
@@ -232,8 +239,7 @@ class TrainCommand {
       const std::span<const Tensor> there = arrays.layout.tensors();
       const auto found = std::ranges::find(there, tensor.name, &Tensor::name);
       if (found == there.end() || found->shape != tensor.shape) {
-        fail(settings_.pretrained + " is not of this model: it has no array '" + tensor.name + "' of " + std::to_string(tensor.elements()) +
-             " values in the model's shape");
+        fail(settings_.pretrained + " is not of this model: it has no array " + tensor_text(tensor));
       }
       const auto values = arrays.values.begin() + static_cast<std::ptrdiff_t>(arrays.layout.offset(static_cast<std::size_t>(found - there.begin())));
       start.insert(start.end(), values, values + static_cast<std::ptrdiff_t>(tensor.elements()));
@@ -249,6 +255,9 @@ class TrainCommand {
     terms_.clients = task_.clients.count;
     terms_.metric = task_.model()->metric();
     if (terms_.metric.name == "accuracy" && terms_.target.value_or(0) > 1) fail("target is '" + settings_.target + "'; accuracies are at most 1");
+    if (settings_.fine_tune.value_or(0) > 0 && !task_.model()->descends()) {
+      fail("--fine-tune goes with models that are trained by descent along a gradient; '" + settings_.data_options.model + "' is not");
+    }
     terms_.parameters = layout.elements();
     plans_ = entries.size();
     const std::string float32 = Codec::compile("f32", layout).plan();
@@ -299,17 +308,13 @@ class TrainCommand {
     federated::run(trainer, [&](const RoundResult& round) {
       plan.rounds.push_back(round);
       const std::optional<double> score = federated::smoothed_scores(plan.rounds).back();
-      const bool go_on = interrupted == 0;
-      if (folder_) {
-        const bool keep = trainer.done() || !go_on || folder_->checkpoint_is_due(id);
-        folder_->add_round(id, names, round, score, keep ? std::optional(trainer.save()) : std::nullopt);
-      }
+      if (folder_) folder_->add_round(id, names, round, score, trainer.save_changes());
       progress.update(round, score);
-      return go_on;
+      return interrupted == 0;
     });
     plan.stopped = trainer.stopped();
     if (folder_ && !plan.stopped.empty() && !stopped_before) {
-      folder_->add_stop(id, names, plan.stopped, trainer.save());
+      folder_->add_stop(id, names, plan.stopped, trainer.save_changes());
     }
     progress.end(plan.stopped);
     if (interrupted != 0 && !trainer.done()) return;

@@ -51,7 +51,10 @@ void ClientStates::begin_round(std::span<const std::uint32_t> cohort) {
   if (!active() || reference_) return;
   for (auto& [client, state] : clients_) std::visit([](auto& own) { own.abandon(); }, state);
   for (const std::uint32_t client : cohort)
-    if (!clients_.contains(client)) clients_.emplace(client, make_state());
+    if (!clients_.contains(client)) {
+      clients_.emplace(client, make_state());
+      changed_.insert(client);
+    }
 }
 
 std::vector<std::byte> ClientStates::encode(std::span<const float> update, const Context& context) {
@@ -69,6 +72,7 @@ std::vector<float> ClientStates::finish_round(const Aggregator& sum, std::span<c
   for (auto& [client, state] : clients_) {
     const bool in_the_sum = std::ranges::binary_search(arrived, client);
     std::visit([&](auto& own) { if (own.pending() && in_the_sum) own.commit(); else own.abandon(); }, state);
+    if (in_the_sum) changed_.insert(client);
   }
   return server_ ? server_->update(sum, population()) : sum.mean();
 }
@@ -88,9 +92,22 @@ std::uint64_t ClientStates::download_bytes() const noexcept {
 }
 
 ClientStates::Saved ClientStates::save() const {
-  Saved saved{plan_.feedback, {}, {}};
+  Saved saved = save_server();
   for (const auto& [client, state] : clients_)
     saved.clients.emplace(client, std::visit([](const auto& own) { return own.save(); }, state));
+  return saved;
+}
+
+ClientStates::Saved ClientStates::save_changes() {
+  Saved saved = save_server();
+  for (const std::uint32_t client : changed_)
+    saved.clients.emplace(client, std::visit([](const auto& own) { return own.save(); }, clients_.at(client)));
+  changed_.clear();
+  return saved;
+}
+
+ClientStates::Saved ClientStates::save_server() const {
+  Saved saved{plan_.feedback, {}, {}};
   if (server_) saved.server = server_->save();
   if (reference_) saved.server = reference_->save();
   return saved;

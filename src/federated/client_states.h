@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <span>
 #include <variant>
 #include <vector>
@@ -46,12 +47,14 @@ class ClientStates {
   std::uint64_t download_bytes() const noexcept;
 
   Saved save() const;
+  Saved save_changes();               // with those clients alone that have changed since the last call, or `restore`
   void restore(const Saved& saved);   // throws Error for what is not of this plan
 
  private:
   using State = std::variant<ErrorFeedback, Shift>;
   State make_state() const;
   State restored_state(std::span<const std::byte> bytes) const;
+  Saved save_server() const;
   double population() const;
 
   Codec codec_;
@@ -59,6 +62,7 @@ class ClientStates {
   const Clients* clients_of_task_;
   double all_examples_ = 0;   // of kDiana: of all clients together
   std::map<std::uint32_t, State> clients_;
+  std::set<std::uint32_t> changed_;
   std::optional<ServerShift> server_;
   std::optional<Reference> reference_;
 };

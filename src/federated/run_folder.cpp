@@ -17,9 +17,6 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 using nlohmann::ordered_json;
 
-// As many are written at most, on average.
-constexpr std::size_t kCheckpointBytesARound = 16u << 20;
-
 [[noreturn]] void fail(const std::string& what) { throw Error(Errc::kBadArgument, what); }
 
 ordered_json line_of(const char* type, const TrainingId& id, const ordered_json& names) {
@@ -79,8 +76,13 @@ std::string text_of(const Json& value, int indent = -1) {
   return value.dump(indent, ' ', false, Json::error_handler_t::replace);
 }
 
-std::string_view text_of(std::span<const std::byte> bytes) {
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+void replace_text(const fs::path& path, const std::string& text) { replace_file(path, std::as_bytes(std::span(text))); }
+
+// What a process that ended has left beside the models that it wrote.
+void remove_unfinished(const fs::path& models) {
+  std::error_code error, ignored;
+  for (fs::directory_iterator entry(models, error), end; !error && entry != end; entry.increment(error))
+    if (entry->path().extension() != ".npz") fs::remove(entry->path(), ignored);
 }
 
 std::string file_name(const TrainingId& id) {
@@ -103,7 +105,7 @@ RunFolder RunFolder::create(const fs::path& folder, const ordered_json& header, 
   if (error) fail("cannot make the folder " + (folder / "checkpoints").string() + ": " + error.message());
   RunFolder run(folder);
   run.header_ = header;
-  run.replace(run.results_path(), text_of(header) + "\n");
+  replace_text(run.results_path(), text_of(header) + "\n");
   run.results_.open(run.results_path(), std::ios::app);
   return run;
 }
@@ -132,8 +134,7 @@ RunFolder RunFolder::open(const fs::path& folder) {
       TrainingId id(line.at("plan_index"));
       if (line.contains("seed")) id.seed = line.at("seed").get<std::uint64_t>();
       if (!saved.contains(id)) {
-        const std::optional<std::vector<std::byte>> bytes = run.checkpoint(id);
-        const Checkpoint state = bytes ? Checkpoint::from_bytes(*bytes) : Checkpoint();
+        const Checkpoint state = run.files(id).read_rest().value_or(Checkpoint());
         saved[id] = {state.round, !state.stopped.empty()};
       }
       if (line.at("type") == "stopped") {
@@ -152,11 +153,12 @@ RunFolder RunFolder::open(const fs::path& folder) {
   }
   for (const auto& [id, state] : saved) {
     if (run.rounds(id).size() != state.round) {
-      fail(run.results_path().string() + " lacks rounds that " + run.checkpoint_path(id).string() + " has; start anew");
+      fail(run.results_path().string() + " lacks rounds that " + (folder / "checkpoints" / file_name(id)).string() + ".bin has; start anew");
     }
   }
   in.close();
-  run.replace(run.results_path(), kept);
+  remove_unfinished(folder / "models");
+  replace_text(run.results_path(), kept);
   run.results_.open(run.results_path(), std::ios::app);
   return run;
 }
@@ -167,37 +169,24 @@ const std::vector<RoundResult>& RunFolder::rounds(const TrainingId& id) const {
   return found == rounds_.end() ? none : found->second;
 }
 
-fs::path RunFolder::checkpoint_path(const TrainingId& id) const { return folder_ / "checkpoints" / (file_name(id) + ".bin"); }
-
-std::optional<std::vector<std::byte>> RunFolder::checkpoint(const TrainingId& id) const {
-  std::ifstream in(checkpoint_path(id), std::ios::binary);
-  if (!in) return std::nullopt;
-  const std::string text(std::istreambuf_iterator<char>(in), {});
-  const auto* raw = reinterpret_cast<const std::byte*>(text.data());
-  return std::vector<std::byte>(raw, raw + text.size());
+CheckpointFiles& RunFolder::files(const TrainingId& id) {
+  return files_.try_emplace(id, folder_ / "checkpoints", file_name(id)).first->second;
 }
 
-bool RunFolder::checkpoint_is_due(const TrainingId& id) const noexcept {
-  const auto pace = paces_.find(id);
-  return pace == paces_.end() || (pace->second.rounds + 1) * kCheckpointBytesARound >= pace->second.bytes;
-}
+std::optional<std::vector<std::byte>> RunFolder::checkpoint(const TrainingId& id) { return files(id).read(); }
 
 void RunFolder::add_round(const TrainingId& id, const ordered_json& names, const RoundResult& round,
-                          std::optional<double> smoothed, const std::optional<std::vector<std::byte>>& checkpoint) {
+                          std::optional<double> smoothed, const Trainer::Changes& changes) {
   append(line_of(id, names, round, smoothed));
-  Pace& pace = paces_[id];
-  ++pace.rounds;
-  if (!checkpoint) return;
-  replace(checkpoint_path(id), text_of(std::span(*checkpoint)));
-  pace = {checkpoint->size(), 0};
+  files(id).write(changes);
 }
 
 void RunFolder::add_stop(const TrainingId& id, const ordered_json& names, const std::string& reason,
-                         std::span<const std::byte> checkpoint) {
+                         const Trainer::Changes& changes) {
   ordered_json line = line_of("stopped", id, names);
   line["reason"] = reason;
   append(line);
-  replace(checkpoint_path(id), text_of(checkpoint));
+  files(id).write(changes);
 }
 
 void RunFolder::write_model(const TrainingId& id, const Layout& layout, std::span<const float> parameters) {
@@ -208,24 +197,12 @@ void RunFolder::write_model(const TrainingId& id, const Layout& layout, std::spa
 }
 
 void RunFolder::write_summary(const ordered_json& summary) {
-  replace(folder_ / "summary.json", text_of(summary, 2) + "\n");
+  replace_text(folder_ / "summary.json", text_of(summary, 2) + "\n");
 }
 
 void RunFolder::append(const ordered_json& line) {
   results_ << text_of(line) << '\n' << std::flush;
   if (!results_) fail("cannot write " + results_path().string());
-}
-
-// Whole or not at all: readers, and a run that is resumed, never see half a file.
-void RunFolder::replace(const fs::path& path, std::string_view bytes) const {
-  const fs::path temporary = path.string() + ".part";
-  std::ofstream out(temporary, std::ios::binary | std::ios::trunc);
-  out.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-  out.close();
-  if (!out) fail("cannot write " + temporary.string());
-  std::error_code error;
-  fs::rename(temporary, path, error);
-  if (error) fail("cannot write " + path.string() + ": " + error.message());
 }
 
 }  // namespace fewbits::federated

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "federated/checkpoint_files.h"
 #include "fewbits/federated/federated.h"
 
 namespace fewbits::federated {
@@ -29,8 +30,10 @@ struct TrainingId {
 
 // The folder of a run:
 //   results.jsonl               first what is run ("type": "run"), then a line a round and training
-//   checkpoints/<i>.bin         of plan i, replaced after each of its rounds, or after some where it is large
+//   checkpoints/<i>.bin         of plan i, replaced after each of its rounds; where clients remember something, with a
+//                               folder <i>-clients (CheckpointFiles)
 //   checkpoints/seed<s>-<i>.bin where there are several seeds
+//   models/<i>.npz              what comes of a training
 //   summary.json                written at the end
 // A round's line is written before its checkpoint, so lines beyond a checkpoint are of rounds that are done again.
 class RunFolder {
@@ -46,19 +49,14 @@ class RunFolder {
 
   // The rounds that are complete, and the checkpoint after the last of them.
   const std::vector<RoundResult>& rounds(const TrainingId& id) const;
-  std::optional<std::vector<std::byte>> checkpoint(const TrainingId& id) const;
+  std::optional<std::vector<std::byte>> checkpoint(const TrainingId& id);
 
-  // Whether the next round of `id` should come with a checkpoint: where clients remember much it has many
-  // megabytes, and is written after every few rounds.
-  bool checkpoint_is_due(const TrainingId& id) const noexcept;
-
-  // A finished round, and the trainer's state after it; none where it is not kept. `names` are fields to put first in the
-  // line.
+  // A finished round, and what it has changed in the trainer's state. `names` are fields to put first in the line.
   void add_round(const TrainingId& id, const nlohmann::ordered_json& names, const RoundResult& round,
-                 std::optional<double> smoothed, const std::optional<std::vector<std::byte>>& checkpoint);
+                 std::optional<double> smoothed, const Trainer::Changes& changes);
   // Training has diverged after the last round.
   void add_stop(const TrainingId& id, const nlohmann::ordered_json& names, const std::string& reason,
-                std::span<const std::byte> checkpoint);
+                const Trainer::Changes& changes);
 
   // models/<plan>.npz, with the seed in front where there are several: an array for each tensor.
   void write_model(const TrainingId& id, const Layout& layout, std::span<const float> parameters);
@@ -69,18 +67,13 @@ class RunFolder {
   explicit RunFolder(std::filesystem::path folder) : folder_(std::move(folder)) {}
 
   void append(const nlohmann::ordered_json& line);
-  void replace(const std::filesystem::path& path, std::string_view bytes) const;
-  std::filesystem::path checkpoint_path(const TrainingId& id) const;
+  CheckpointFiles& files(const TrainingId& id);
   std::filesystem::path results_path() const { return folder_ / "results.jsonl"; }
 
   std::filesystem::path folder_;
   nlohmann::ordered_json header_;
   std::map<TrainingId, std::vector<RoundResult>> rounds_;
-  struct Pace {
-    std::size_t bytes = 0;    // of the last checkpoint
-    std::size_t rounds = 0;   // since it
-  };
-  std::map<TrainingId, Pace> paces_;
+  std::map<TrainingId, CheckpointFiles> files_;
   std::ofstream results_;
 };
 

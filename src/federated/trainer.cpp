@@ -180,12 +180,20 @@ Metric Trainer::metric() const noexcept { return state_->model->metric(); }
 std::span<const float> Trainer::parameters() const noexcept { return state_->parameters; }
 std::span<const float> Trainer::released() const noexcept { return state_->server.released(state_->parameters); }
 
-std::vector<std::byte> Trainer::save() const {
-  const State& s = *state_;
-  return Checkpoint{.fingerprint = s.codec.plan().fingerprint(), .seed = s.options.seed, .round = s.round, .totals = s.totals,
-                    .stopped = s.stopped, .parameters = s.parameters, .server = s.server.state(), .states = s.states.save(),
-                    .profile = s.codec.save(), .downlink = s.sender.save(), .memories = s.memories.save()}
-      .to_bytes();
+Checkpoint Trainer::State::checkpoint(ClientStates::Saved saved_states) const {
+  return {.fingerprint = codec.plan().fingerprint(), .seed = options.seed, .round = round, .totals = totals, .stopped = stopped,
+          .parameters = parameters, .server = server.state(), .states = std::move(saved_states), .profile = codec.save(),
+          .downlink = sender.save(), .memories = memories.save()};
+}
+
+std::vector<std::byte> Trainer::save() const { return state_->checkpoint(state_->states.save()).to_bytes(); }
+
+Trainer::Changes Trainer::save_changes() {
+  ClientStates::Saved saved = state_->states.save_changes();
+  Changes changes{.rest = {}, .clients = std::move(saved.clients)};
+  saved.clients.clear();
+  changes.rest = state_->checkpoint(std::move(saved)).to_bytes();
+  return changes;
 }
 
 void Trainer::restore(std::span<const std::byte> bytes) {
@@ -195,19 +203,16 @@ void Trainer::restore(std::span<const std::byte> bytes) {
               saved.parameters.size() == s.parameters.size() && s.server.takes(saved.server) &&
               saved.round <= s.options.rounds,
           "checkpoint is of another plan, model, seed, server's optimizer or number of rounds");
-  const auto states = s.states.save();
-  const auto profile = s.codec.save(), downlink = s.sender.save();
-  try {
-    s.states.restore(saved.states);
-    s.codec.restore(saved.profile);
-    s.sender.restore(saved.downlink);
-    s.memories.restore(saved.memories);
-  } catch (...) {
-    s.states.restore(states);
-    s.codec.restore(profile);
-    s.sender.restore(downlink);
-    throw;
-  }
+  ClientStates states(s.codec.plan(), s.plan, s.task.clients);
+  states.restore(saved.states);
+  RoundCodec codec(s.plan.plan, s.model->layout(), s.plan.private_step);
+  codec.restore(saved.profile);
+  ClientMemories memories;
+  memories.restore(saved.memories);
+  s.sender.restore(saved.downlink);   // nothing is refused behind it
+  s.states = std::move(states);
+  s.codec = std::move(codec);
+  s.memories = std::move(memories);
   s.round = static_cast<std::uint32_t>(saved.round);
   s.unscored.reset();
   s.totals = saved.totals;

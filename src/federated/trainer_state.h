@@ -39,6 +39,7 @@ struct Trainer::State {
   std::optional<std::vector<float>> average(RoundResult& result);
   std::optional<RoundResult> train_round();
   double evaluate();
+  Checkpoint checkpoint(ClientStates::Saved saved_states) const;
 
   const Task& task;
   const Options options;

@@ -180,6 +180,131 @@ class TrainCommand(unittest.TestCase):
         train("--model", "softmax", "--rounds", 6, "--out", self.out, "--force", "--quiet")
         self.assertIn("record is", self.refused("--resume", "--out", self.out, "--record", record))
 
+    def own_data(self, users=False, model="softmax"):
+        """A folder of 60 small examples, of three users or nobody's."""
+        folder = pathlib.Path(self.folder.name) / "own"
+        folder.mkdir(exist_ok=True)
+        for name in ("train.csv", "test.csv"):
+            rows = [(f"u{i % 3}," if users else "") + f"{i % 7},{i % 5},{i % 3}" for i in range(60)]
+            (folder / name).write_text("\n".join([("user," if users else "") + "a,b,label", *rows]) + "\n")
+        return ["--dataset", "own", "--data", folder, "--model", model, "--target", "none", "--quiet"]
+
+    def test_several_cohort_sizes_are_plans_of_their_own(self):
+        arguments = [*self.own_data(), "--clients", 6, "--partition", "iid", "--rounds", 3, "--plan", "f32",
+                     "--plan", "hadamard+quantize:bits=2 @ clients-per-round=2,label=two"]
+        summary = json.loads(train(*arguments, "--clients-per-round", "1,3", "--json", "--out", self.out).stdout)
+        self.assertEqual([(entry["plan"], entry["label"]) for entry in summary["plans"]],
+                         [("f32 @ clients-per-round=1", "f32, 1 a round"), ("f32 @ clients-per-round=3", "f32, 3 a round"),
+                          ("hadamard+quantize:bits=2 @ clients-per-round=2,label=two", "two")])
+        self.assertEqual(summary["clients_per_round"], [1, 3])
+        self.assertEqual([line["clients"] for line in results(self.out)[1:]], [1] * 3 + [3] * 3 + [2] * 3)
+        # As each of them alone.
+        alone = json.loads(train(*arguments, "--clients-per-round", "3", "--json").stdout)
+        for key in ("best_score", "final_score", "upload_bytes", "download_bytes"):
+            self.assertEqual(alone["plans"][0][key], summary["plans"][1][key])
+        train("--out", self.out, "--resume", "--clients-per-round", "1,3", "--quiet")
+        self.assertIn("clients-per-round is [1,2], the run in", self.refused("--out", self.out, "--resume", "--clients-per-round", "1,2"))
+
+    def test_a_model_of_a_run_begins_another(self):
+        arguments = [*self.own_data(), "--clients", 6, "--partition", "iid", "--clients-per-round", 6, "--plan", "f32"]
+        first = json.loads(train(*arguments, "--rounds", 40, "--json", "--out", self.out).stdout)
+        model = self.out / "models" / "0.npz"
+        with zipfile.ZipFile(model) as archive:
+            self.assertEqual(archive.namelist(), ["dense1.weight.npy", "dense1.bias.npy"])
+        again = [*arguments, "--rounds", 2, "--lr", 1e-9]
+        score = json.loads(train(*again, "--pretrained", model, "--json").stdout)["plans"][0]["final_score"]
+        fresh = json.loads(train(*again, "--json").stdout)["plans"][0]["final_score"]
+        last = [line["score"] for line in results(self.out) if line["type"] == "round"][-1]
+        self.assertEqual(score, last)  # hardly moved
+        self.assertNotEqual(score, fresh)
+        self.assertGreater(first["plans"][0]["best_score"], 0.3)
+        other = [*self.own_data(model="mlp:hidden=4"), "--clients", 6, "--partition", "iid", "--plan", "f32"]
+        self.assertIn("is not of this model: it has no array 'dense1.weight' of", self.refused(*other, "--pretrained", model))
+        self.assertIn("cannot be read", self.refused(*again, "--pretrained", "/no/such/model.npz"))
+
+    def test_clients_have_models_of_their_own(self):
+        arguments = [*self.own_data(users=True), "--rounds", 3, "--plan", "f32", "--clients-per-round", 3, "--json"]
+        for more, changes in ([["--fine-tune", 0], False], [["--fine-tune", 20, "--lr", 1], True], [["--personal", 2, "--personal-rate", 100], True]):
+            personal = json.loads(train(*arguments, *more).stdout)["plans"][0]["personal"]
+            self.assertEqual(personal["clients"], 3)
+            self.assertEqual(len(personal["before_of_each"]), 3)
+            self.assertEqual(len(personal["after"]["deciles"]), 11)
+            self.assertAlmostEqual(personal["before"]["mean"], sum(personal["before_of_each"]) / 3)
+            self.assertEqual(personal["before_of_each"] != personal["after_of_each"], changes, more)
+
+    def test_links_streams_and_downlinks_from_outside(self):
+        arguments = [*self.own_data(users=True, model="mlp:hidden=40"), "--rounds", 8, "--clients-per-round", 3, "--stream", 4, "--links", "lost=0.4,deadline=30",
+                     "--plan", "f32", "--plan", "trellis:bits=auto @ label=auto", "--plan", "f32 @ downlink=bf16,label=down"]
+        summary = json.loads(train(*arguments, "--json", "--out", self.out).stdout)
+        lines = [line for line in results(self.out) if line["type"] == "round"]
+        for index, entry in enumerate(summary["plans"]):
+            own = [line for line in lines if line["plan_index"] == index]
+            self.assertEqual(entry["wasted_bytes"], own[-1]["wasted_bytes"])
+            self.assertTrue(0 < entry["wasted_bytes"] < entry["upload_bytes"])
+            self.assertGreater(entry["simulated_seconds"], 0)
+            self.assertEqual([line["asked"] for line in own], [3] * 5 + [0] * 3)  # 20 examples each
+        self.assertLess(summary["plans"][2]["download_bytes"], summary["plans"][0]["download_bytes"])
+        table = train(*arguments).stdout
+        for word in ("hours to target", "wasted %"):
+            self.assertIn(word, table)
+
+    def test_texts(self):
+        done = train("--dataset", "kjv:books=65-66", "--model", "window:hidden=16", "--context", 4, "--rounds", 2, "--clients-per-round", 3,
+                     "--plan", "f32", "--target", "none", "--quiet", "--out", self.out, "--eval-examples", 500)
+        self.assertIn("best %", done.stdout)
+        lines = results(self.out)
+        self.assertEqual([line["round"] for line in lines[1:]], [1, 2])
+        self.assertEqual(lines[0]["settings"]["dataset"], "kjv:books=65-66")
+        self.assertEqual(json.loads((self.out / "summary.json").read_text())["clients"], 23)  # chapters of Jude and Revelation
+
+    def test_bad_values_of_what_surrounds_a_plan_are_one_clear_line(self):
+        for arguments, words in [
+            (["--clients-per-round", "0"], "expected 1 to the number of clients"),
+            (["--clients-per-round", "1,x"], "no whole number"),
+            (["--clients-per-round", "1,101"], "clients-per-round is 101"),
+            (["--links", "up=0"], "'up' is '0', expected a number"),
+            (["--links", "lost=2"], "'lost' is '2'"),
+            (["--links", "speed=1"], "no parameter 'speed'"),
+            (["--links", "up"], "expected key=value"),
+            (["--links", "trace=/no/such/file"], "cannot be read"),
+            (["--stream", "-1"], "no whole number"),
+            (["--stream", "5", "--epochs", "2"], "one epoch alone"),
+            (["--stream", "5", "--plan", "f32 @ feedback=diana"], "a stream does not go with"),
+            (["--pretrained", "/proc/version"], "not an .npy"),
+            (["--fine-tune", "x"], "no whole number"),
+            (["--fine-tune", "1", "--partition", "drawn:size=5"], "choose another partition"),
+            (["--model", "kmeans", "--fine-tune", "1"], "trained by descent"),
+            (["--model", "kmeans", "--stream", "3"], "not trained by descent"),
+            (["--personal", "4097"], "personal is 4097, expected at most 4096"),
+            (["--personal", "2", "--personal-rate", "0"], "personal-rate must be positive"),
+            (["--personal-rate", "x"], "--personal-rate = x"),
+            (["--personal", "3", "--model", "cnn"], "no square"),
+            (["--held-out", "1"], "held-out must be"),
+            (["--held-out", "0.3", "--partition", "drawn:size=5"], "share their examples"),
+            (["--eval-examples", "-1"], "no whole number"),
+            (["--tokens", "letters"], "expected characters or words"),
+            (["--words", "x"], "no whole number"),
+            (["--dataset", "kjv", "--model", "window", "--tokens", "words", "--words", "0"], "a vocabulary of 0 words"),
+            (["--context", "4097"], "context is 4097, expected at most 4096"),
+            (["--downlink", "f33"], "no stage is named 'f33'"),
+            (["--downlink", "train=mask:keep=0.5 | f32"], "leave out train="),
+            (["--partition", "drawn"], "lacks 'size'"),
+            (["--partition", "drawn:size=5", "--clients", "0"], "no clients"),
+            (["--partition", "natural"], "does not say whose"),
+            (["--dataset", "kjv"], "reads no text; choose window or gru"),
+            (["--model", "window"], "try --dataset kjv"),
+            (["--dataset", "kjv:users=verses", "--model", "gru"], "expected chapters or books"),
+            (["--plan", "trellis:bits=auto"], "needs links with a deadline"),
+            (["--links", "deadline=9", "--plan", "quantize:bits=auto"], "cannot be added up"),
+            (["--target", "1.01"], "accuracies are at most 1"),
+            (["--target", "-1"], "expected a score over 0"),
+            (["--prox", "-1"], "prox must be at least 0"),
+            (["--average", "1"], "average must be"),
+        ]:
+            with self.subTest(arguments=arguments):
+                more = [] if "--target" in arguments else ["--target", "none"]
+                self.assertIn(words, self.refused(*arguments, *more, "--rounds", 1, "--quiet"))
+
     def test_bad_input_is_one_clear_line(self):
         for arguments, words in [
             (["--plan", "hadamrd+quantize:bits=1"], "hadamrd"),

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -96,6 +97,15 @@ class FEWBITS_API Trainer {
   // would have, bit for bit. `restore` throws Error for bytes of another plan or model, or damaged ones.
   std::vector<std::byte> save() const;
   void restore(std::span<const std::byte> bytes);
+
+  // The same in parts, for a checkpoint after each round where clients remember much: `rest` is save() without what
+  // clients remember between frames, `clients` has that of those for whom it has changed since the last save_changes() or
+  // restore(), at first since the start.
+  struct Changes {
+    std::vector<std::byte> rest;
+    std::map<std::uint32_t, std::vector<std::byte>> clients;
+  };
+  Changes save_changes();
 
  private:
   struct State;
