@@ -66,8 +66,8 @@ class Modules(unittest.TestCase):
         self.assertEqual(set(model.initial), {"0.weight", "0.bias", "1.weight", "1.bias", "3.bias"})
         before = state_of(module)
         other = {name: values + np.float32(0.1) for name, values in model.initial.items()}
-        loss, gradient = model.loss_and_gradient(other, *TRAIN)
         total, count = model.score(other, *TEST)
+        loss, gradient = model.loss_and_gradient(other, *TRAIN)
         for name, tensor in state_of(module).items():
             self.assertTrue(torch.equal(tensor, before[name]), name)
         self.assertTrue(all(parameter.grad is None for parameter in module.parameters()))
