@@ -1,8 +1,9 @@
-"""fewbits in PyTorch: gradients of DistributedDataParallel in a few bits, and training inside a structured family.
+"""fewbits in PyTorch: gradients of DistributedDataParallel in a few bits, training inside a structured family, and modules for the harness.
 
     ddp.register_comm_hook(*fewbits.torch.ddp_hook("trellis:bits=2", ddp))
 
 ddp_hook: a communication hook for any plan.     structured: a module whose updates have few free parameters.
+federated_model: a module as a model of fewbits.federated.
 """
 
 import collections
@@ -17,13 +18,15 @@ from torch.nn.utils import parametrize
 
 import fewbits
 
-__all__ = ["DDPState", "Structured", "compress_hook", "ddp_hook", "structured"]
+__all__ = ["DDPState", "FederatedModel", "Structured", "compress_hook", "ddp_hook", "federated_model", "structured"]
 
 _logger = logging.getLogger(__name__)
 
 # torch's annotations leave it out.
 _Bucket: typing.TypeAlias = dist.GradBucket   # type: ignore
 _Floats: typing.TypeAlias = NDArray[numpy.float32]
+_Loss: typing.TypeAlias = collections.abc.Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+_Score: typing.TypeAlias = collections.abc.Callable[[torch.Tensor, torch.Tensor], tuple[float, float]]
 
 _MAX_ABS = 1e20   # of an Aggregator: ranks trust one another, and a GradScaler's gradients are large
 _FAILED = -1      # in the place of a frame's length: this rank has none
@@ -603,3 +606,82 @@ def structured(module: torch.nn.Module, plan: str, *, seed: int, round: int = 0,
     Source: Konecny et al. 2016, section 2. Raises ValueError for such modules, fewbits.Error (BAD_PLAN).
     """
     return Structured(module, plan, seed=seed, round=round, code=code)
+
+
+def _accuracy(output: torch.Tensor, y: torch.Tensor) -> tuple[float, float]:
+    right = output.argmax(1) == y
+    return float(right.sum()), right.numel()
+
+
+class FederatedModel:
+    """A module as a model of fewbits.federated. Made by federated_model, which says what it is.
+
+    module: as it was given. Its parameters stay as they are but for `load`.     initial: theirs, a dict of float32 arrays.
+    """
+
+    def __init__(self, module: torch.nn.Module, loss: _Loss, *, score: _Score, metric: str, higher_is_better: bool) -> None:
+        trained = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+        if not trained:
+            raise ValueError("the module has no parameters that need gradients")
+        self.module = module
+        self.initial = {name: _array(parameter) for name, parameter in trained.items()}
+        self.metric = metric
+        self.higher_is_better = higher_is_better
+        self._loss = loss
+        self._score = score
+        self._kinds = {name: (parameter.device, parameter.dtype) for name, parameter in trained.items()}
+
+    def _tensors(self, parameters: collections.abc.Mapping[str, _Floats]) -> dict[str, torch.Tensor]:
+        return {name: torch.from_numpy(values).to(*self._kinds[name]) for name, values in parameters.items()}
+
+    def _output(self, tensors: dict[str, torch.Tensor], x: NDArray[typing.Any]) -> torch.Tensor:
+        buffers = {name: buffer.clone() for name, buffer in self.module.named_buffers()}   # a forward in training may change them
+        device = next(iter(tensors.values())).device
+        return typing.cast(torch.Tensor, torch.func.functional_call(self.module, {**buffers, **tensors}, (torch.from_numpy(x).to(device),)))
+
+    def loss_and_gradient(self, parameters: dict[str, _Floats], x: NDArray[typing.Any], y: NDArray[typing.Any]) -> tuple[float, dict[str, _Floats]]:
+        """As fewbits.federated.Model says."""
+        self.module.train()
+        tensors = {name: tensor.requires_grad_() for name, tensor in self._tensors(parameters).items()}
+        output = self._output(tensors, x)
+        loss = self._loss(output, torch.from_numpy(y).to(output.device))
+        gradients = torch.autograd.grad(loss, list(tensors.values()), materialize_grads=True)
+        return loss.item(), {name: _array(gradient) for name, gradient in zip(tensors, gradients)}
+
+    @torch.no_grad()
+    def score(self, parameters: dict[str, _Floats], x: NDArray[typing.Any], y: NDArray[typing.Any]) -> tuple[float, float]:
+        """As fewbits.federated.Model says."""
+        self.module.eval()
+        output = self._output(self._tensors(parameters), x)
+        total, count = self._score(output, torch.from_numpy(y).to(output.device))
+        return float(total), float(count)
+
+    @torch.no_grad()
+    def load(self, parameters: collections.abc.Mapping[str, _Floats]) -> torch.nn.Module:
+        """Copies parameters, such as a trainer's `released`, into the module; returns it. Raises KeyError for a missing name."""
+        own = dict(self.module.named_parameters())
+        for name in self.initial:
+            own[name].copy_(torch.from_numpy(parameters[name]))
+        return self.module
+
+
+def federated_model(module: torch.nn.Module, loss: _Loss, *, score: _Score = _accuracy, metric: str = "accuracy",
+                    higher_is_better: bool = True) -> FederatedModel:
+    """A module as a model that fewbits.federated trains, with gradients by autograd.
+
+        model = fewbits.torch.federated_model(module, torch.nn.functional.cross_entropy)
+        trainer = fewbits.federated.Trainer(model, (x, y), (x_test, y_test), clients, "trellis:bits=0.03,scale=profile")
+        ...
+        model.load(trainer.released)
+
+    module: called with a batch of x. Its parameters that need gradients are trained, under their names, from the values that they have;
+        others stay as they are. So do buffers: a BatchNorm normalizes by its batch in training, and by what it has now in evaluation.
+    loss: loss(output, y), the mean over the batch, a scalar. y is int64 where it was given as whole numbers, else float32.
+    score: score(output, y), (sum, count) of what `metric` is the mean of; by default how many of the largest outputs of a row are y.
+
+    What the module draws by itself (dropout) comes from torch's generator: seed it for results that can be had again.
+    One thread at a time: leave the trainer's `threads` as it is; torch's own are those of torch.set_num_threads,
+        and for small batches one is the fastest.
+    Memory: a copy of the parameters and their gradients. Raises ValueError for a module without parameters that need gradients.
+    """
+    return FederatedModel(module, loss, score=score, metric=metric, higher_is_better=higher_is_better)

@@ -3,6 +3,7 @@
     examples_test.py PYTHONPATH
 """
 
+import gzip
 import os
 import pathlib
 import re
@@ -11,6 +12,7 @@ import sys
 import tempfile
 import unittest
 
+HARNESS = any(pathlib.Path(sys.argv[1], "fewbits").glob("_federated.*.so"))
 EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "python" / "examples"
 PATH = os.path.abspath(sys.argv.pop(1))
 
@@ -54,6 +56,27 @@ class Examples(unittest.TestCase):
             self.assertIn("2 tensors, 5,050 coordinates", outs[0])
             self.assertEqual(len(re.findall(r"NMSE [\d.e-]+", outs[0])), 11)
             self.assertTrue(files[4].read_bytes().startswith(b"\x89PNG"))
+
+    @unittest.skipUnless(HARNESS, "this package has no harness")
+    def test_torch_module(self):
+        import numpy as np
+
+        draw = np.random.default_rng(1)
+        with tempfile.TemporaryDirectory() as folder:
+            for name, rows in (("train", 4000), ("t10k", 500)):
+                labels = np.arange(rows, dtype=np.uint8) % 10
+                images = draw.integers(0, 50, (rows, 28, 28), dtype=np.uint8)
+                images[np.arange(rows), 2 * labels + 4] = 255   # a row of white, at a height of its class
+                for kind, head, values in (("images-idx3", 16, images), ("labels-idx1", 8, labels)):
+                    with gzip.open(pathlib.Path(folder, f"{name}-{kind}-ubyte.gz"), "wb", compresslevel=1) as file:
+                        file.write(bytes(head) + values.tobytes())
+            out = run(EXAMPLES / "torch_module.py", "--rounds", 6, "--data", folder)
+        results = re.findall(r"^(\S+): round 6, accuracy ([\d.]+), ([\d,]+) bytes$", out, re.MULTILINE)
+        self.assertEqual([plan for plan, *_ in results], ["f32", "trellis:bits=0.03,scale=profile"], out)
+        self.assertTrue(all(float(accuracy) > 0.5 for _, accuracy, _ in results), out)
+        whole, coded = (int(count.replace(",", "")) for *_, count in results)
+        self.assertGreater(whole, 500 * coded)
+        self.assertRegex(out, r"f32: 32\.0\d+ bits a coordinate\n")
 
     def test_ddp(self):
         for plan, data, fewer in (("trellis:bits=2", (), 8), ("*.bias=f32; *=topk:keep=0.05+f32", ("--data", "/nowhere"), 4)):

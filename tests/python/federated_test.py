@@ -9,6 +9,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 import unittest
 
 PATH = sys.argv.pop(1)
@@ -101,6 +103,20 @@ class OwnModels(unittest.TestCase):
                 results, state, _ = trained(Softmax(), plan, threads=threads)
                 self.assertEqual((results, state), first[:2])
             self.assertNotEqual(trained(Softmax(), plan, seed=6)[1], first[1])
+
+    def test_they_are_called_by_one_thread_where_no_more_are_asked_for(self):
+        callers = set()
+
+        class Watches(Softmax):
+            def loss_and_gradient(self, *arguments):
+                callers.add(threading.get_native_id())
+                time.sleep(0.002)   # in which others could begin
+                return super().loss_and_gradient(*arguments)
+
+        trained(Watches(), rounds=3)
+        self.assertEqual(callers, {threading.get_native_id()})
+        trained(Watches(), rounds=3, threads=3)
+        self.assertGreater(len(callers), 1)
 
     def test_what_they_are_shown(self):
         kept = []
@@ -312,11 +328,12 @@ class Trainers(unittest.TestCase):
 
     def test_options_reach_the_harness(self):
         base = trained()
-        for options in ({"epochs": 1}, {"batch": 16}, {"stream": 4, "epochs": 1}, {"learning_rate": 0.2}, {"learning_rate_decay": 0.9}, {"prox": 1.0},
+        for options in ({"epochs": 1}, {"batch": 16}, {"learning_rate": 0.2}, {"learning_rate_decay": 0.9}, {"prox": 1.0},
                         {"server": "adam", "server_learning_rate": 0.01}, {"server_learning_rate": 0.5}, {"server_momentum": 0.5}, {"average": 0.5},
                         {"clients_per_round": 4}, {"client_probability": 0.5}, {"downlink": "quantize:bits=4"}, {"eval_every": 3},
                         {"eval_examples": 50}, {"plan": "f32 @ lr=0.2"}, {"plan": "f32 @ clients-per-round=4"}, {"classes": 4}, {"seed": 6}):
             self.assertNotEqual(trained(**options)[0], base[0], options)
+        self.assertNotEqual(trained(epochs=1, stream=4)[0], trained(epochs=1)[0])
         adam = {"server": "adam", "server_learning_rate": 0.01}
         for options in ({"server_beta2": 0.5}, {"server_tau": 0.1}):
             self.assertNotEqual(trained(**adam, **options)[0], trained(**adam)[0], options)
@@ -340,6 +357,8 @@ class Trainers(unittest.TestCase):
             self.assertEqual(second.save(), want[1])
             for name, values in want[2].items():
                 np.testing.assert_array_equal(second.released[name], values)
+            second.restore(state)
+            self.assertEqual((second.round, second.results), (3, []))
             with self.assertRaises(fewbits.Error):
                 second.restore(state[:-1])
             with self.assertRaises(fewbits.Error):
