@@ -224,7 +224,7 @@ std::string table_of_seed(const ordered_json& summary) {
   const bool links = std::ranges::any_of(plans, [](const auto& plan) { return plan.at("simulated_seconds") > 0; });
   std::vector<std::vector<std::string>> rows = {
       {"plan", score.head("best"), score.head("final"), "rounds to target", "MB to target", "bits/coordinate", "fewer bytes", "codec time %"}};
-  if (links) rows[0].insert(rows[0].end(), {"MB down to target", "hours to target", "wasted %"});
+  if (links) rows[0].insert(rows[0].end(), {"hours to target", "wasted %"});
   for (const auto& plan : summary.at("plans")) {
     const auto& rounds = plan.at("rounds_to_target");
     const auto& bytes = plan.at("upload_bytes_to_target");
@@ -237,9 +237,7 @@ std::string table_of_seed(const ordered_json& summary) {
                     fixed(plan.at("codec_time_share").get<double>() * 100, 1)});
     if (!links) continue;
     const auto& seconds = plan.at("simulated_seconds_to_target");
-    const auto& down = plan.at("download_bytes_to_target");
     const double sent = plan.at("upload_bytes"), wasted = plan.at("wasted_bytes");
-    rows.back().push_back(down.is_null() ? "-" : three_digits(down.get<double>() / 1e6));
     rows.back().push_back(seconds.is_null() ? "-" : three_digits(seconds.get<double>() / 3600));
     rows.back().push_back(fixed(sent > 0 ? 100 * wasted / sent : 0, 1));
   }

@@ -102,7 +102,7 @@ void TaskData::check(const DataOptions& options) {
 TaskData::TaskData(const DataOptions& options) : options_(options) {
   check(options);
   // A folder of one's own is not called by the name of a set that it is not.
-  if (!options.data.empty() && options.dataset == DataOptions().dataset) options_.dataset = own_name(options.data);
+  if (fs::is_directory(options.data) && options.dataset == DataOptions().dataset) options_.dataset = own_name(options.data);
   const Reading reading = reading_of(options.model);
   const Kind kind = kind_of(options_);
   if ((reading != Reading::kNone) != (kind == Kind::kText)) {

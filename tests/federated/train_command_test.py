@@ -278,7 +278,7 @@ class TrainCommand(unittest.TestCase):
             (["--personal", "4097"], "personal is 4097, expected at most 4096"),
             (["--personal", "2", "--personal-rate", "0"], "personal-rate must be positive"),
             (["--personal-rate", "x"], "--personal-rate = x"),
-            (["--personal", "3", "--model", "cnn"], "no square"),
+            (["--personal", "3", "--model", "cnn"], "no part of an image"),
             (["--held-out", "1"], "held-out must be"),
             (["--held-out", "0.3", "--partition", "drawn:size=5"], "share their examples"),
             (["--eval-examples", "-1"], "no whole number"),
