@@ -57,7 +57,8 @@ CheckpointFiles::CheckpointFiles(const fs::path& folder, const std::string& name
   if (fs::exists(main_path(), error)) read_main(files_, count_);
   std::set<fs::path> known;
   for (const auto& [client, file] : files_) known.insert(path_of(client, file));
-  for (fs::directory_iterator entry(folder_ / (name_ + "-clients"), error), end; !error && entry != end; entry.increment(error)) {
+  for (fs::directory_iterator entry(folder_ / (name_ + "-clients"), error), end; !error && entry != end;
+       entry.increment(error)) {
     std::error_code ignored;
     if (!known.contains(entry->path())) fs::remove(entry->path(), ignored);
   }
@@ -106,7 +107,8 @@ std::vector<std::byte> CheckpointFiles::read_main(Files& files, std::uint64_t& c
   const Bytes read = bytes_of(main_path()).value_or(Bytes());
   const std::span<const std::byte> bytes(read);
   std::uint32_t checksum = 0;
-  if (bytes.size() < kMagic.size() + 4 || std::memcmp(bytes.data(), kMagic.data(), kMagic.size()) != 0) BytesIn::damaged();
+  if (bytes.size() < kMagic.size() + 4 || std::memcmp(bytes.data(), kMagic.data(), kMagic.size()) != 0)
+    BytesIn::damaged();
   std::memcpy(&checksum, bytes.last(4).data(), 4);
   if (checksum != crc(bytes.first(bytes.size() - 4))) BytesIn::damaged();
   BytesIn in(bytes.subspan(kMagic.size(), bytes.size() - kMagic.size() - 4));

@@ -25,7 +25,8 @@ class CheckpointFiles {
 
   bool exist() const noexcept { return count_ > 0; }
 
-  // In each `changes`, what has changed since the checkpoint that is here. Throws kBadArgument where it cannot be written.
+  // In each `changes`, what has changed since the checkpoint that is here. Throws kBadArgument where it cannot be
+  // written.
   void write(const Trainer::Changes& changes);
 
   // For Trainer::restore, and without what clients remember; none before the first. Throw kBadArgument where files are
@@ -35,10 +36,10 @@ class CheckpointFiles {
 
  private:
   struct File {
-    std::uint64_t number = 0;   // of the checkpoint that wrote it
+    std::uint64_t number = 0;  // of the checkpoint that wrote it
     std::uint32_t crc = 0;
   };
-  using Files = std::map<std::uint32_t, File>;   // by client
+  using Files = std::map<std::uint32_t, File>;  // by client
 
   std::filesystem::path main_path() const;
   std::filesystem::path path_of(std::uint32_t client, const File& file) const;
@@ -46,7 +47,7 @@ class CheckpointFiles {
 
   std::filesystem::path folder_;
   std::string name_;
-  std::uint64_t count_ = 0;   // of checkpoints written
+  std::uint64_t count_ = 0;  // of checkpoints written
   Files files_;
 };
 

@@ -311,9 +311,9 @@ TEST_F(TaskFolder, WhatIsWrongBeforeDataIsReadIsSaidFirst) {
   says([](DataOptions& of) { of.personal = 4097; }, "personal is 4097, expected at most 4096");
   for (const double share : {-0.1, 1.0, std::numeric_limits<double>::quiet_NaN()})
     says([&](DataOptions& of) { of.held_out = share; }, "held-out must be at least 0 and less than 1");
-  for (const auto& [partition, words] : {std::pair{"dirichelt:alpha=1", "choose one of"}, {"drawn", "size"},
-                                         {"drawn:size=0", "size"}, {"drawn:size=5,alpha=-1", "alpha"}, {"drawn:size=5,beta=1", "beta"}})
-    says([&](DataOptions& of) { of.partition = partition; }, words);
+  const std::pair<const char*, const char*> partitions[] = {{"dirichelt:alpha=1", "choose one of"}, {"drawn", "size"}, {"drawn:size=0", "size"},
+                                                           {"drawn:size=5,alpha=-1", "alpha"}, {"drawn:size=5,beta=1", "beta"}};
+  for (const auto& wrong : partitions) says([&](DataOptions& of) { of.partition = wrong.first; }, wrong.second);
 }
 
 TEST_F(TaskFolder, WhatDoesNotFitTheDataIsRefused) {
