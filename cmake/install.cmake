@@ -7,7 +7,8 @@ install(TARGETS fewbits EXPORT fewbits
         LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
         INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(DIRECTORY include/fewbits ${PROJECT_BINARY_DIR}/include/fewbits
-        DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
+        DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h"
+        PATTERN federated EXCLUDE)   # the harness is a part of the build, not of the package
 install(EXPORT fewbits NAMESPACE fewbits:: DESTINATION ${package_dir} FILE fewbits-targets.cmake)
 
 # Before version 1.0 a minor version may change the interface.
