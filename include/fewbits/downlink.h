@@ -11,7 +11,8 @@
 
 // Models sent to clients as compressed differences. All that have the frames of all rounds have the same bits, the view;
 // each round's frame moves it towards the server's model, so that what one round leaves out the next ones bring: error
-// feedback at the server (EF21-P: Gruntkowska et al. 2022, arXiv 2209.15218).
+// feedback at the server (EF21-P: Gruntkowska et al. 2022, arXiv 2209.15218). The view comes to the
+// model where the codec errs by less than what it codes; a plan that has too few bits for that runs away.
 namespace fewbits {
 
 // The server's side. Memory: 12 bytes a coordinate. One thread at a time.
@@ -41,7 +42,7 @@ class FEWBITS_API Downlink {
   std::unique_ptr<State> state_;
 };
 
-// A client's side: it begins with the same model, or joins with the server's view.
+// A client's side: it begins with the same model; one that joins later with the server's view has the same up to rounding.
 class FEWBITS_API DownlinkView {
  public:
   DownlinkView(Codec codec, std::span<const float> model);   // throws as Downlink
