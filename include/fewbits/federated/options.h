@@ -26,7 +26,7 @@ struct Options {
                                              // their order, and never again; one that has seen all takes part no more
   double personal_rate = 30;                 // of the input vectors of Task::personal: so many times the learning rate; a
                                              // model's first layer makes their gradients small
-  std::optional<LinkOptions> links;          // a simulated network, with stragglers and losses
+  std::optional<LinkOptions> links = {};     // a simulated network, with stragglers and losses
   std::size_t threads = 0;                   // 0: all cores. No result depends on it
 };
 
