@@ -151,8 +151,8 @@ MCMAHAN = Figure(
              "a round need 87, 77, 75 rounds IID and 664, 619, 443 with two classes a client; one client a round 316 and 3275.",
     settings="Fashion-MNIST, 100 clients of 600 images, IID or two shards of one class each (`shards:per=2`); MLP; rates by batch size (0.4, 0.2, 0.05 for ∞, 50, 10), not a grid for each setting; "
              "at most 200 rounds of FedSGD, 100 to 40 of the others; one seed.",
-    differs="Another task with lower targets, so numbers of rounds do not compare; the orders do. As reported: more local steps save rounds, more so on IID data, and beyond some tens of clients a round the gain "
-            "is small, while one client a round is hopeless on shards. 0.03 bit a coordinate changes none of it.",
+    differs="Another task with lower targets, so numbers of rounds do not compare; the orders do. As reported: more local steps save rounds, more so on IID data; more clients a round save few on IID data "
+            "and many on shards, where one client a round is hopeless. 0.03 bit a coordinate costs rounds where a round is worth little, a single step or a single client, and next to none in the settings that one would choose.",
     runs=mcmahan_runs(), tables=mcmahan_tables, draw=cohorts_picture)
 
 
