@@ -300,7 +300,8 @@ def plain_text(text: str) -> str:
 def title(summary: Json) -> str:
     parts = [summary.get("dataset"), summary.get("model")]
     if "clients" in summary and "clients_per_round" in summary:
-        parts.append(f"{summary['clients_per_round']} of {summary['clients']} clients a round")
+        count = summary["clients_per_round"]
+        parts.append(f"{', '.join(map(str, count)) if isinstance(count, list) else count} of {summary['clients']} clients a round")
     if "seeds" in summary:
         parts.append(f"mean and range of {len(summary['seeds'])} seeds")
     return ", ".join(str(part) for part in parts if part)
