@@ -113,7 +113,6 @@ bool Trainer::State::add(Round& of, const Participant& participant, const Outcom
 // Part by part, so that a cohort of thousands does not hold its frames at once; but with links, where it takes the frames of
 // all to tell which of them come in time.
 bool Trainer::State::train_all(Round& of, const Assignment& assignment) {
-  std::vector<Outcome> held;
   const std::size_t at_once = links ? of.cohort.size() : kFramesAtOnce;
   for (std::size_t begin = 0; begin < of.cohort.size(); begin += at_once) {
     const auto part = std::span(of.cohort).subspan(begin, std::min(at_once, of.cohort.size() - begin));
