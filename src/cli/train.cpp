@@ -188,8 +188,8 @@ class TrainCommand {
     if (!settings_.links.empty()) settings_.options.links = federated::parse_links(settings_.links == kUsualLinks ? "" : settings_.links);
 
     data_.emplace(settings_.data_options);
-    if (!settings_.pretrained.empty()) start_ = read_start();
     task_ = task_of(settings_.options.seed);
+    if (!settings_.pretrained.empty()) task_.start = start_ = read_start();
     compile(entries);
     if (terms_.target_is_automatic && !terms_.float32) {
       fail("no target: give --target SCORE, --target none, or a plan f32 of whose best score it is 98 %");
@@ -233,7 +233,7 @@ class TrainCommand {
   // The parameters of --pretrained, which has this model's tensors in any order, maybe beside others.
   std::vector<float> read_start() const {
     const io::Arrays arrays = io::read_arrays(settings_.pretrained);
-    const Layout layout = data_->task(settings_.options.seed).model()->layout();
+    const Layout layout = task_.model()->layout();
     std::vector<float> start;
     for (const Tensor& tensor : layout.tensors()) {
       const std::span<const Tensor> there = arrays.layout.tensors();
