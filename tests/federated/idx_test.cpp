@@ -1,16 +1,15 @@
 #include "datasets/idx.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 #include <zlib.h>
 
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <functional>
 #include <string>
 #include <vector>
 
+#include "data_folder.h"
 #include "datasets/dataset.h"
 #include "fewbits/error.h"
 
@@ -20,18 +19,10 @@ namespace {
 namespace fs = std::filesystem;
 using Bytes = std::vector<unsigned char>;
 
-class IdxFolder : public testing::Test {
+class IdxFolder : public test::DataFolder {
  protected:
-  IdxFolder() : folder_(fs::temp_directory_path() / ("fewbits_idx_" + std::to_string(getpid()))) {
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
-  }
-  ~IdxFolder() override { fs::remove_all(folder_); }
-
   fs::path plain(const std::string& name, const Bytes& bytes) const {
-    std::ofstream(folder_ / name, std::ios::binary)
-        .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
-    return folder_ / name;
+    return save(name, {bytes.begin(), bytes.end()});
   }
   fs::path packed(const std::string& name, const Bytes& bytes) const {
     gzFile file = gzopen((folder_ / name).c_str(), "wb");
@@ -39,21 +30,9 @@ class IdxFolder : public testing::Test {
     gzclose(file);
     return folder_ / name;
   }
-  static std::string message(const std::function<void()>& call) {
-    try {
-      call();
-    } catch (const Error& error) {
-      EXPECT_EQ(error.code(), Errc::kBadArgument);
-      return error.what();
-    }
-    ADD_FAILURE() << "was accepted";
-    return "";
-  }
   static std::string refusal(const fs::path& path, std::size_t dimensions) {
     return message([&] { read_idx(path, dimensions); });
   }
-
-  fs::path folder_;
 };
 
 const Bytes kImages = {0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 3, 0, 51, 102, 153, 204, 255};
