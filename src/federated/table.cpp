@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -28,6 +29,14 @@ Side targets_of(const Table& table, const ExampleShape& shape) {
   return {table.y, shape.targets, table.y_step == 0 ? shape.targets : table.y_step};
 }
 
+// Where they lie one behind the other as they are: no copy is needed then.
+std::optional<std::span<const float>> whole_rows(const Side& side, std::span<const std::uint32_t> rows) {
+  if (rows.empty() || side.step != side.width) return std::nullopt;
+  for (std::size_t i = 0; i < rows.size(); ++i)
+    if (rows[i] != rows[0] + i) return std::nullopt;
+  return side.values.subspan(rows[0] * side.width, rows.size() * side.width);
+}
+
 void copy_rows(const Side& side, std::span<const std::uint32_t> rows, std::span<const float> more, std::vector<float>& to) {
   to.resize(rows.size() * (side.width + more.size()));
   auto at = to.begin();
@@ -51,8 +60,13 @@ void check_table(const Table& table, const ExampleShape& shape, const char* name
 
 Examples Gatherer::gather(const Table& table, const ExampleShape& shape, std::span<const std::uint32_t> rows,
                           std::span<const float> more) {
-  copy_rows(features_of(table, shape), rows, more, x_);
-  copy_rows(targets_of(table, shape), rows, {}, y_);
+  const Side x = features_of(table, shape), y = targets_of(table, shape);
+  if (more.empty()) {
+    const auto features = whole_rows(x, rows), targets = whole_rows(y, rows);
+    if (features && targets) return {*features, *targets};
+  }
+  copy_rows(x, rows, more, x_);
+  copy_rows(y, rows, {}, y_);
   return {x_, y_};
 }
 

@@ -14,7 +14,7 @@ std::size_t rows_of(const Table& table, const ExampleShape& shape) noexcept;
 // Throws kBadArgument where a vector does not end with a row, or they differ in rows.
 void check_table(const Table& table, const ExampleShape& shape, const char* name);
 
-// Copies rows side by side. One object serves one thread.
+// Gives rows side by side, copied where they do not lie so. One object serves one thread.
 class Gatherer {
  public:
   // With `more` behind the features of each row. What is returned is good until the next call.
