@@ -39,7 +39,7 @@ STYLES: list[typing.Any] = ["-", "--", "-.", ":", (0, (7, 1.5, 1, 1.5, 1, 1.5)),
 
 _AXES = {"megabytes": "megabytes uploaded by all clients together (log scale)", "rounds": "round",
          "hours": "hours of the simulated network (log scale)"}
-# Keys of summary.json, units, and how a plan compares there with float32 or the first plan.
+# Keys of summary.json.
 _NEEDED = {"megabytes": "upload_bytes_to_target", "rounds": "rounds_to_target", "hours": "simulated_seconds_to_target"}
 
 

@@ -35,8 +35,10 @@ RoundCodec::RoundCodec(const std::string& plan, const Layout& layout, bool priva
     : plan_(Codec::compile(with_rate(plan, kRates[kUsualRate]), layout)), now_(plan_), private_step_(private_step) {
   if (plan.find(kAuto) != std::string::npos) {
     private_step_ = true;   // a step for all would be one rate for all
-    for (const char* rate : kRates) rates_.push_back({std::stod(rate), at_rate(plan, rate, plan_), plan_});
-    for (Rate& rate : rates_) rate.now = rate.plan;
+    for (const char* rate : kRates) {
+      const Codec codec = at_rate(plan, rate, plan_);
+      rates_.push_back({std::stod(rate), codec, codec});
+    }
     share_out();
   }
   if (plan_.takes_profile()) learner_.emplace(plan_.layout());
