@@ -6,6 +6,7 @@
 #include <map>
 #include <span>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <vector>
 
@@ -16,6 +17,9 @@ namespace fewbits::federated {
 
 class BytesOut {
  public:
+  // Begins with `magic`, which tells the kind and version of what follows.
+  explicit BytesOut(std::string_view magic = {}) { raw(magic.data(), magic.size()); }
+
   template <class T>
     requires std::is_trivially_copyable_v<T>
   void value(const T& value) {
@@ -96,5 +100,12 @@ class BytesIn {
 
   std::span<const std::byte> bytes_;
 };
+
+std::uint32_t crc32_of(std::span<const std::byte> bytes) noexcept;
+
+// With a CRC-32 of all of it at the end. `unsealed` gives what is between the magic and that; it throws kBadArgument for
+// another magic, and for damaged bytes.
+std::vector<std::byte> sealed(BytesOut out);
+BytesIn unsealed(std::span<const std::byte> bytes, std::string_view magic);
 
 }  // namespace fewbits::federated

@@ -1,9 +1,7 @@
 #include "federated/checkpoint.h"
 
-#include <zlib.h>
-
-#include <cstring>
 #include <string_view>
+#include <utility>
 
 #include "federated/bytes.h"
 
@@ -15,15 +13,10 @@ constexpr std::string_view kMagic = "fewbits checkpoint 5\n";
 using Bytes = std::vector<std::byte>;
 using Values = std::vector<float>;
 
-std::uint32_t crc(std::span<const std::byte> bytes) {
-  return static_cast<std::uint32_t>(crc32_z(0, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
-}
-
 }  // namespace
 
 std::vector<std::byte> Checkpoint::to_bytes() const {
-  BytesOut out;
-  for (const char c : kMagic) out.value(c);
+  BytesOut out(kMagic);
   for (const std::uint64_t number : {fingerprint, seed, round}) out.value(number);
   out.value(totals);
   out.list(stopped);
@@ -33,17 +26,11 @@ std::vector<std::byte> Checkpoint::to_bytes() const {
   out.value(states.feedback);
   out.lists_by_client(states.clients);
   for (const Bytes* part : {&states.server, &profile, &downlink, &memories}) out.list(*part);
-  out.value(crc(out.bytes()));
-  return std::move(out).take();
+  return sealed(std::move(out));
 }
 
 Checkpoint Checkpoint::from_bytes(std::span<const std::byte> bytes) {
-  if (bytes.size() < kMagic.size() + 4 || std::memcmp(bytes.data(), kMagic.data(), kMagic.size()) != 0) BytesIn::damaged();
-  std::uint32_t checksum = 0;
-  std::memcpy(&checksum, bytes.data() + bytes.size() - 4, 4);
-  if (checksum != crc(bytes.first(bytes.size() - 4))) BytesIn::damaged();
-
-  BytesIn in(bytes.subspan(kMagic.size(), bytes.size() - kMagic.size() - 4));
+  BytesIn in = unsealed(bytes, kMagic);
   Checkpoint saved;
   for (std::uint64_t* number : {&saved.fingerprint, &saved.seed, &saved.round}) *number = in.value<std::uint64_t>();
   saved.totals = in.value<Totals>();

@@ -1,7 +1,5 @@
 #include "federated/checkpoint_files.h"
 
-#include <zlib.h>
-
 #include <fstream>
 #include <iterator>
 #include <set>
@@ -22,10 +20,6 @@ using Bytes = std::vector<std::byte>;
 constexpr std::string_view kMagic = "fewbits run checkpoint 1\n";
 
 [[noreturn]] void fail(const std::string& what) { throw Error(Errc::kBadArgument, what); }
-
-std::uint32_t crc(std::span<const std::byte> bytes) {
-  return static_cast<std::uint32_t>(crc32_z(0, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
-}
 
 std::optional<Bytes> bytes_of(const fs::path& path) {
   std::ifstream in(path, std::ios::binary);
@@ -81,11 +75,10 @@ void CheckpointFiles::write(const Trainer::Changes& changes) {
   }
   for (const auto& [client, bytes] : changes.clients) {
     if (files.contains(client)) replaced.push_back(path_of(client, files[client]));
-    files[client] = {number, crc(bytes)};
+    files[client] = {number, crc32_of(bytes)};
     write_file(path_of(client, files[client]), bytes);
   }
-  BytesOut out;
-  for (const char c : kMagic) out.value(c);
+  BytesOut out(kMagic);
   out.value(number);
   out.value<std::uint64_t>(files.size());
   for (const auto& [client, file] : files) {
@@ -94,8 +87,7 @@ void CheckpointFiles::write(const Trainer::Changes& changes) {
     out.value(file.crc);
   }
   out.list(changes.rest);
-  out.value(crc(out.bytes()));
-  replace_file(main_path(), out.bytes());
+  replace_file(main_path(), sealed(std::move(out)));
   count_ = number;
   files_ = std::move(files);
   std::error_code ignored;
@@ -105,13 +97,7 @@ void CheckpointFiles::write(const Trainer::Changes& changes) {
 // The trainer's part.
 std::vector<std::byte> CheckpointFiles::read_main(Files& files, std::uint64_t& count) const {
   const Bytes read = bytes_of(main_path()).value_or(Bytes());
-  const std::span<const std::byte> bytes(read);
-  std::uint32_t checksum = 0;
-  if (bytes.size() < kMagic.size() + 4 || std::memcmp(bytes.data(), kMagic.data(), kMagic.size()) != 0)
-    BytesIn::damaged();
-  std::memcpy(&checksum, bytes.last(4).data(), 4);
-  if (checksum != crc(bytes.first(bytes.size() - 4))) BytesIn::damaged();
-  BytesIn in(bytes.subspan(kMagic.size(), bytes.size() - kMagic.size() - 4));
+  BytesIn in = unsealed(read, kMagic);
   count = in.value<std::uint64_t>();
   files.clear();
   for (auto left = in.value<std::uint64_t>(); left > 0; --left) {
@@ -136,7 +122,7 @@ std::optional<std::vector<std::byte>> CheckpointFiles::read() const {
   if (!checkpoint) return std::nullopt;
   for (const auto& [client, file] : files_) {
     std::optional<Bytes> bytes = bytes_of(path_of(client, file));
-    if (!bytes || crc(*bytes) != file.crc) fail("checkpoint is damaged: " + path_of(client, file).string());
+    if (!bytes || crc32_of(*bytes) != file.crc) fail("checkpoint is damaged: " + path_of(client, file).string());
     checkpoint->states.clients.emplace(client, std::move(*bytes));
   }
   return checkpoint->to_bytes();
