@@ -1,11 +1,11 @@
 #include <algorithm>
 #include <array>
-#include <cstdlib>
 #include <iterator>
 #include <string_view>
 
 #include "datasets/dataset.h"
 #include "datasets/idx.h"
+#include "datasets/sources.h"
 #include "fewbits/error.h"
 
 namespace fewbits::datasets {
@@ -56,9 +56,7 @@ const Known* find_known(std::string_view name) {
 
 fs::path choose_folder(const std::string& name, const Known* known, const fs::path& data) {
   if (!data.empty()) return data;
-  if (const char* home = std::getenv("FEWBITS_DATA"); home != nullptr && *home != '\0') {
-    if (fs::path folder = fs::path(home) / name; fs::is_directory(folder)) return folder;
-  }
+  if (fs::path folder = chosen_folder(name, {}); !folder.empty()) return folder;
   return known != nullptr ? fs::path(known->folder) : fs::path();
 }
 

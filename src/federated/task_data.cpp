@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <filesystem>
 #include <memory>
 #include <numeric>
@@ -10,6 +9,7 @@
 
 #include "datasets/drawn.h"
 #include "datasets/partition.h"
+#include "datasets/sources.h"
 #include "datasets/spec.h"
 #include "datasets/table.h"
 #include "datasets/text.h"
@@ -37,8 +37,7 @@ Kind kind_of(const DataOptions& options) {
   const std::string name = datasets::Spec("dataset", options.dataset).name();
   if (name == "kjv" || name == "fortunes" || name == "text") return Kind::kText;
   if (name == "insteval") return Kind::kTable;
-  const char* root = std::getenv("FEWBITS_DATA");
-  const fs::path folder = !options.data.empty() ? fs::path(options.data) : root != nullptr ? fs::path(root) / name : fs::path();
+  const fs::path folder = options.data.empty() ? datasets::chosen_folder(name, {}) : fs::path(options.data);
   std::error_code error;
   if (fs::exists(folder / "train.csv", error) || fs::exists(folder / "train.npz", error)) return Kind::kTable;
   for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error))
