@@ -1,5 +1,6 @@
 # What the harness and the program stand on; the library needs none of it. FEWBITS_PROGRAM_MISSING says what is not there, and
 # what to do.
+include(cmake/secure_dependencies.cmake)
 find_package(Threads QUIET)
 find_package(PkgConfig QUIET)
 find_package(Eigen3 3.3 QUIET NO_MODULE)    # Eigen3::Eigen
@@ -10,13 +11,9 @@ find_package(ZLIB QUIET)                    # ZLIB::ZLIB
 if(PkgConfig_FOUND)
   # Not libzip's own package file: Debian's asks for programs of libzip that are packaged apart.
   pkg_check_modules(LIBZIP QUIET IMPORTED_TARGET GLOBAL libzip)
-  pkg_search_module(BOTAN QUIET IMPORTED_TARGET GLOBAL botan-3 botan-2)
 endif()
 if(LIBZIP_FOUND AND NOT TARGET libzip::zip)
   add_library(libzip::zip ALIAS PkgConfig::LIBZIP)
-endif()
-if(BOTAN_FOUND AND NOT TARGET Botan::Botan)
-  add_library(Botan::Botan ALIAS PkgConfig::BOTAN)
 endif()
 
 # BLAS::BLAS is OpenBLAS, which picks its loops for the CPU when the program runs: our code is compiled for the baseline of
