@@ -22,7 +22,8 @@ def main():
     library, prefix = scratch / "library", scratch / "prefix"
     shutil.rmtree(prefix, ignore_errors=True)
     run(cmake, "-S", SOURCE, "-B", library, f"-DCMAKE_TOOLCHAIN_FILE={SOURCE / 'cmake' / 'aarch64-linux-gnu.cmake'}",
-        "-DCMAKE_BUILD_TYPE=Release", "-DFEWBITS_BUILD_PROGRAM=OFF", "-DFEWBITS_BUILD_TESTS=OFF", "-DFEWBITS_WERROR=ON")
+        "-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_CXX_FLAGS_RELEASE=-O1",   # sooner built
+        "-DFEWBITS_BUILD_PROGRAM=OFF", "-DFEWBITS_BUILD_TESTS=OFF", "-DFEWBITS_WERROR=ON")
     run(cmake, "--build", library, "--parallel", os.cpu_count())
     run(cmake, "--install", library, "--prefix", prefix)
 
