@@ -14,6 +14,7 @@ constexpr double kReach = 12;             // standard deviations of the noise th
 constexpr double kStep = 1e-4;
 constexpr double kWindowTail = 1e-10;     // of the tilted sum, outside of the window at either end
 constexpr double kMostEntries = 1 << 20;  // of a table, about
+constexpr double kLargestExponent = 600;
 constexpr std::size_t kMostKinds = 16;
 constexpr std::size_t kKept = 2 * kMostKinds;
 
@@ -75,7 +76,9 @@ Table make_table(double q, double z, double step, bool removed) {
       const double m1 = removed ? between(t1, next1) : between(next1, t1);
       const double mixed = (1 - q) * m0 + q * m1;
       const double mass = removed ? mixed : m0, other = removed ? m0 : mixed;
-      const double upper = std::clamp((mass - other * std::exp(loss - step)) / -std::expm1(-step), 0.0, mass);
+      // Of losses whose exponential is near the largest double: all goes up.
+      const double split = (mass - other * std::exp(std::min(loss - step, kLargestExponent))) / -std::expm1(-step);
+      const double upper = loss > kLargestExponent ? mass : std::clamp(split, 0.0, mass);
       table.p[i - 1] += mass - upper;
       table.p[i] += upper;
     }
@@ -89,13 +92,15 @@ Table make_table(double q, double z, double step, bool removed) {
     table.lost = beyond;
   else
     table.p[cells] += beyond;
-  double squares = 0;
+  double squares = 0, mass = table.lost;
   for (std::size_t i = 0; i <= cells; ++i) {
     const double loss = (low + static_cast<double>(i)) * step;
+    mass += table.p[i];
     table.mean += table.p[i] * loss;
     squares += table.p[i] * loss * loss;
   }
   table.variance = std::max(0.0, squares - table.mean * table.mean);
+  if (!(std::abs(mass - 1) < 1e-9)) table.lost = 1;  // numbers beyond what doubles can hold: no bound rather than a wrong one
   return table;
 }
 
@@ -176,7 +181,7 @@ struct Sum {
     }
     deviation = std::max(std::sqrt(variance), step);
     const auto bound = [&](double log_t) { return (log_mean_at(std::exp(log_t)) - log_delta) / std::exp(log_t); };
-    double a = std::log(0.02 / deviation), b = std::log(40 / deviation);
+    double a = std::log(std::min(0.02 / deviation, 0.05)), b = std::log(std::max(40 / deviation, 1.0));
     const double golden = (std::sqrt(5.0) - 1) / 2;
     double c = b - golden * (b - a), d = a + golden * (b - a);
     double at_c = bound(c), at_d = bound(d);
@@ -195,10 +200,20 @@ struct Sum {
 
   // By Chernoff's bound of the tilted sum; any exponent gives a bound, so that a few are enough.
   void choose_window() {
-    const double log_tail = std::log(kWindowTail);
+    double variance = 0;
+    for (std::size_t g = 0; g < tables.size(); ++g) {
+      double mean = 0, squares = 0;
+      const auto first = static_cast<double>(tables[g]->first);
+      Tilt(*tables[g], step, tilt).weights([&](std::size_t i, double w) {
+        const double loss = (first + static_cast<double>(i)) * step;
+        mean += w * loss, squares += w * loss * loss;
+      });
+      variance += counts[g] * std::max(0.0, squares - mean * mean);
+    }
+    const double tilted = std::max(std::sqrt(variance), step), log_tail = std::log(kWindowTail);
     low = -kInfinity, high = kInfinity;
-    for (int j = -4; j <= 9; ++j) {
-      const double s = std::exp2(j / 2.0) / deviation;
+    for (int j = -6; j <= 8; ++j) {
+      const double s = std::exp2(j / 2.0) / tilted;
       high = std::min(high, (log_mean_at(tilt + s) - log_mean - log_tail) / s);
       low = std::max(low, -(log_mean_at(tilt - s) - log_mean - log_tail) / s);
     }
@@ -291,7 +306,7 @@ double choose_step(std::span<const SampledRounds> rounds) {
     range = std::max(range, loss_at(r.q, r.z, 1 + kReach * r.z) - loss_at(r.q, r.z, -kReach * r.z));
   }
   const double s = std::sqrt(variance / count), ratio = s / (3.2 * kStep);
-  const double fine = std::max(s / 16, kStep * std::min(1.0, ratio * ratio));
+  const double fine = std::max({s / 32, std::min(s / 16, kStep), kStep * std::min(1.0, ratio * ratio)});
   return std::max({fine, range / (2 * kMostEntries), 16 * std::sqrt(variance) / kMostEntries});
 }
 
@@ -354,6 +369,7 @@ double PrivacyLoss::epsilon(std::span<const SampledRounds> rounds, double delta)
   double step = choose_step(kinds);
   std::size_t size = 0;
   for (;; step *= 2) {
+    if (!(step > 0 && step < 1)) return kInfinity;
     double width = 0;
     for (int side = 0; side < 2; ++side) {
       Sum& sum = sums[side] = {};
