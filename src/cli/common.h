@@ -67,6 +67,7 @@ void add_decode_command(CLI::App& app);
 void add_aggregate_command(CLI::App& app);
 void add_describe_command(CLI::App& app);
 void add_inspect_command(CLI::App& app);
+void add_privacy_command(CLI::App& app);
 void add_report_command(CLI::App& app);
 void add_stages_command(CLI::App& app);
 
