@@ -162,7 +162,7 @@ py::dict layout_of(const Layout& layout) {
 
 py::dict to_dict(const RoundResult& r) {
   return py::dict("round"_a = r.round, "score"_a = r.score, "loss"_a = r.loss, "clients"_a = r.clients, "asked"_a = r.asked,
-                  "examples"_a = r.examples, "frames"_a = r.frames, "upload_bytes"_a = r.upload_bytes, "wasted_bytes"_a = r.wasted_bytes,
+                  "examples"_a = r.examples, "frames"_a = r.frames, "upload_bytes"_a = r.upload_bytes, "wasted_bytes"_a = r.wasted_bytes, "epsilon"_a = r.epsilon, "clip"_a = r.clip,
                   "download_bytes"_a = r.download_bytes, "simulated_seconds"_a = r.simulated_seconds, "seconds"_a = r.seconds,
                   "train_seconds"_a = r.train_seconds, "encode_seconds"_a = r.encode_seconds, "decode_seconds"_a = r.decode_seconds);
 }

@@ -185,6 +185,7 @@ class TrainCommand {
     check_recording();
     const std::vector<PlanEntry> entries = settings_.plan_entries();
     check_seeds();
+    settings_.options.privacy = settings_.privacy_options();
     if (!settings_.links.empty()) settings_.options.links = federated::parse_links(settings_.links == kUsualLinks ? "" : settings_.links);
 
     data_.emplace(settings_.data_options);
@@ -264,7 +265,7 @@ class TrainCommand {
     std::vector<PlanRun> plans;
     for (std::size_t i = 0; i < plans_; ++i) {
       const Trainer trainer(task_, options_of(entries[i], settings_.options.seed), entries[i].options);  // throws for what does not fit
-      plans.push_back({.entry = entries[i], .canonical = trainer.codec().plan(), .rounds = {}, .stopped = {}, .personal = {}});
+      plans.push_back({.entry = entries[i], .canonical = trainer.codec().plan(), .noise_multiplier = trainer.noise_multiplier(), .rounds = {}, .stopped = {}, .personal = {}});
       if (i == 0 && !settings_.record.empty()) Recorder::check(trainer.codec());
       if (plans[i].canonical != float32) continue;
       // One with options of its own is compared with the others, unless it is the only one.

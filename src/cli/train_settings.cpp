@@ -116,6 +116,17 @@ void TrainSettings::add_to(CLI::App& command) {
                      "less than the next, as 0.9")->capture_default_str();
   command.add_option("--downlink", plan_defaults.downlink, "plan of the models that go down, which are then sent as compressed differences "
                      "with error feedback at the server (EF21-P); none given: whole, as float32");
+  command.add_option("--clip", clip, "L2 norm to which each client's update is clipped, by it and, decoded, by the server; needed for privacy")
+      ->check(CLI::PositiveNumber);
+  command.add_option("--clip-by", clip_by, "whole: of the update; tensor: each tensor's share of it; median: of the update, the norm follows "
+                     "the median of the clients', beginning with --clip")->capture_default_str()->check(CLI::IsMember({"whole", "tensor", "median"}));
+  command.add_option("--epsilon", privacy.epsilon, "differential privacy of users: the budget of all rounds, from which the noise follows; with "
+                     "--client-probability and --delta. Training ends before the round that would exceed it")->check(CLI::PositiveNumber);
+  command.add_option("--delta", privacy.delta, "of the budget: less than 1 in the number of clients")->check(CLI::Range(0.0, 1.0));
+  command.add_option("--noise-multiplier", privacy.noise_multiplier, "instead of --epsilon: standard deviation of the sum's noise, over the clip")
+      ->check(CLI::PositiveNumber);
+  command.add_option("--examples-cap", privacy.examples_cap, "with --clip: clients weigh min(examples/CAP, 1); 0: all the same")
+      ->capture_default_str();
   command.add_option("--links", links, "a simulated network, as 'up=1,lost=0.1,deadline=60': results gain hours and wasted bytes. "
                      "Any of these, or 'usual' for the first values:" + forms(federated::link_options()));
   command.add_option("--stream", options.stream, "over 0: clients see so many examples in each round that they take part in, in their "
@@ -159,6 +170,20 @@ void TrainSettings::add_to(CLI::App& command) {
   command.add_flag("--json", json, "print the summary as JSON instead of the table");
 }
 
+std::optional<federated::PrivacyOptions> TrainSettings::privacy_options() const {
+  if (!clip) {
+    const nlohmann::json given = to_json(), defaults = TrainSettings().to_json();
+    for (const char* key : {"clip-by", "epsilon", "delta", "noise-multiplier", "examples-cap"})
+      if (given.at(key) != defaults.at(key)) fail("--" + std::string(key) + " needs --clip, the norm to which updates are clipped");
+    return std::nullopt;
+  }
+  federated::PrivacyOptions all = privacy;
+  all.clip = *clip;
+  all.per_tensor = clip_by == "tensor";
+  all.adaptive = clip_by == "median";
+  return all;
+}
+
 json TrainSettings::to_json() const {
   return {{"dataset", data_options.dataset},
           {"data", data_options.data},
@@ -170,6 +195,12 @@ json TrainSettings::to_json() const {
           {"clients", data_options.clients},
           {"clients-per-round", clients_per_round},
           {"downlink", plan_defaults.downlink},
+          {"clip", clip ? nlohmann::json(*clip) : nlohmann::json()},
+          {"clip-by", clip_by},
+          {"epsilon", privacy.epsilon ? nlohmann::json(*privacy.epsilon) : nlohmann::json()},
+          {"delta", privacy.delta},
+          {"noise-multiplier", privacy.noise_multiplier},
+          {"examples-cap", privacy.examples_cap},
           {"links", links},
           {"stream", options.stream},
           {"pretrained", pretrained},
@@ -209,6 +240,7 @@ json TrainSettings::recorded() const {
   if (record.empty()) settings.erase("record-clients");
   const nlohmann::json defaults = TrainSettings().to_json();
   for (const char* key : {"server", "server-beta2", "server-tau", "average", "prox", "tokens", "words", "context", "downlink", "links",
+                          "clip", "clip-by", "epsilon", "delta", "noise-multiplier", "examples-cap",
                           "stream", "pretrained", "fine-tune", "personal", "personal-rate", "held-out", "eval-examples"})
     if (settings[key] == defaults[key]) settings.erase(key);
   return settings;

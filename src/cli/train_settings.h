@@ -20,6 +20,9 @@ struct TrainSettings {
   federated::DataOptions data_options;
   federated::Options options;
   std::vector<std::size_t> clients_per_round = {10};
+  federated::PrivacyOptions privacy;    // of Options, where --clip is given
+  std::optional<double> clip;
+  std::string clip_by = "whole";
   std::string links;                    // "": none; as --links gives them
   std::string pretrained;
   std::optional<std::size_t> fine_tune; // epochs; personalization is reported when it, or an input vector, is there
@@ -40,6 +43,7 @@ struct TrainSettings {
 
   void add_to(CLI::App& command);
   bool personalizes() const noexcept { return fine_tune.has_value() || data_options.personal > 0; }
+  std::optional<federated::PrivacyOptions> privacy_options() const;   // throws kBadArgument for flags that need --clip
   nlohmann::json to_json() const;
   nlohmann::json recorded() const;  // what a run's folder keeps of them: none that are not used
   std::vector<federated::PlanEntry> plan_entries() const;

@@ -18,6 +18,7 @@ namespace fewbits::cli {
 struct PlanRun {
   federated::PlanEntry entry;
   std::string canonical;
+  std::optional<double> noise_multiplier;   // with privacy
   std::vector<federated::RoundResult> rounds;
   std::string stopped;
   std::vector<federated::PersonalResult> personal;   // of clients that hold examples out; none where that is not asked for

@@ -8,7 +8,7 @@
 namespace fewbits::federated {
 namespace {
 
-constexpr std::string_view kMagic = "fewbits checkpoint 5\n";
+constexpr std::string_view kMagic = "fewbits checkpoint 6\n";
 
 using Bytes = std::vector<std::byte>;
 using Values = std::vector<float>;
@@ -19,6 +19,7 @@ std::vector<std::byte> Checkpoint::to_bytes() const {
   BytesOut out(kMagic);
   for (const std::uint64_t number : {fingerprint, seed, round}) out.value(number);
   out.value(totals);
+  out.value(clip);
   out.list(stopped);
   out.list(parameters);
   out.value(server.steps);
@@ -34,6 +35,7 @@ Checkpoint Checkpoint::from_bytes(std::span<const std::byte> bytes) {
   Checkpoint saved;
   for (std::uint64_t* number : {&saved.fingerprint, &saved.seed, &saved.round}) *number = in.value<std::uint64_t>();
   saved.totals = in.value<Totals>();
+  saved.clip = in.value<double>();
   saved.stopped = in.list<std::string>();
   saved.parameters = in.list<Values>();
   saved.server.steps = in.value<std::uint64_t>();

@@ -26,6 +26,7 @@ struct Checkpoint {
   std::uint64_t seed = 0;
   std::uint64_t round = 0;
   Totals totals;
+  double clip = 0;                   // norm of the next round's updates; 0 without privacy
   std::string stopped;
   std::vector<float> parameters;
   ServerStep::State server;

@@ -1,6 +1,7 @@
 #include "federated/client.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "datasets/variates.h"
@@ -27,6 +28,7 @@ Reply Worker::train(const Assignment& assignment, const Participant& participant
   reply.loss = improve(assignment, participant);
   reply.personal = personal_;
   reply.train_seconds = watch.lap();
+  if (assignment.clipping != nullptr) reply.within = clip(*assignment.clipping);
   const Context context{.seed = options_->seed,
                         .round = assignment.round,
                         .client = participant.client,
@@ -42,6 +44,13 @@ Reply Worker::train(const Assignment& assignment, const Participant& participant
     (*assignment.see)({.round = assignment.round, .client = participant.client, .values = update_});
   }
   return reply;
+}
+
+// A client whose training has diverged sends nothing of note: whether one has is as private as the rest.
+bool Worker::clip(const privacy::Clipping& clipping) {
+  if (std::isfinite(privacy::norm_of(update_))) return clipping.clip(update_);
+  std::ranges::fill(update_, 0.0f);
+  return false;
 }
 
 std::span<const std::byte> Worker::encode(const Codec& codec, const Context& context) {

@@ -11,6 +11,7 @@
 #include "federated/table.h"
 #include "fewbits/codec.h"
 #include "fewbits/federated/federated.h"
+#include "fewbits/privacy/clipping.h"
 #include "fewbits/structure.h"
 #include "kernels/random.h"
 
@@ -23,6 +24,7 @@ struct Assignment {
   double learning_rate = 0;
   double prox = 0;
   std::span<const float> model;
+  const privacy::Clipping* clipping = nullptr;   // of updates; null: they are sent as they are
   const Structure* family = nullptr;  // train inside it; null: all parameters
   ClientStates* states = nullptr;     // encode by what clients remember; null: they remember nothing
   std::span<const std::uint32_t> observed;  // clients of which `see` is shown the update, in order of their ids
@@ -42,6 +44,7 @@ struct Participant {
 struct Reply {
   std::vector<std::byte> frame;
   std::vector<float> personal;        // its input vector now, which stays with the client
+  bool within = true;                 // nothing was clipped
   double loss = 0;                    // mean over the steps, by rows
   double train_seconds = 0;
   double encode_seconds = 0;
@@ -71,6 +74,7 @@ class Worker {
               std::span<const float> personal);
 
  private:
+  bool clip(const privacy::Clipping& clipping);
   std::span<const std::byte> encode(const Codec& codec, const Context& context);
   double improve(const Assignment& assignment, const Participant& participant);
   double descend(const Descent& descent, RandomReader random, std::span<const float> from, const Structure* family);

@@ -84,6 +84,7 @@ std::vector<PlanOptionInfo> plan_entry_options() {
       {"server-tau", "server-tau=T", "as --server-tau"},
       {"average", "average=A", "as --average"},
       {"prox", "prox=M", "as --prox"},
+      {"clip", "clip=S", "as --clip"},
       {"downlink", "downlink=PLAN|none", "as --downlink; a plan of one parameter at most, since a comma ends it"},
       {"clients-per-round", "clients-per-round=N", "as --clients-per-round"},
       {"step", "step=profile|private", "with scale=profile: the steps are the profile's, the same for all clients, or each client's own"},
@@ -120,6 +121,7 @@ PlanEntry parse_plan_entry(std::string_view text, const PlanOptions& defaults) {
   }
   if (own.has("server-tau")) entry.options.server_tau = own.number("server-tau", kLeast, kMost);
   if (own.has("prox")) entry.options.prox = own.number("prox", 0, kMost);
+  if (own.has("clip")) entry.options.clip = own.number("clip", kLeast, kMost);
   if (own.has("downlink")) entry.options.downlink = own.value("downlink") == "none" ? "" : own.value("downlink");
   if (own.has("server")) entry.options.server = server_optimizer(own.value("server"));
   if (entry.options.server == ServerOptimizer::kAdam && entry.options.server_momentum == 0 && !own.has("server-momentum"))

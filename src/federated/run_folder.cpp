@@ -34,6 +34,8 @@ ordered_json line_of(const TrainingId& id, const ordered_json& names, const Roun
   line["score"] = round.score ? ordered_json(*round.score) : ordered_json();
   line["smoothed_score"] = smoothed ? ordered_json(*smoothed) : ordered_json();
   line["loss"] = round.loss;
+  if (round.epsilon) line["epsilon"] = *round.epsilon;
+  if (round.clip) line["clip"] = *round.clip;
   line["upload_bytes"] = round.upload_bytes;
   line["wasted_bytes"] = round.wasted_bytes;
   line["download_bytes"] = round.download_bytes;
@@ -55,6 +57,8 @@ RoundResult round_of(const json& line) {
   if (!line.at("score").is_null()) round.score = line.at("score").get<double>();
   // JSON has no NaN; the writer makes it null.
   round.loss = line.at("loss").is_null() ? std::numeric_limits<double>::quiet_NaN() : line.at("loss").get<double>();
+  if (line.contains("epsilon")) round.epsilon = line.at("epsilon").get<double>();
+  if (line.contains("clip")) round.clip = line.at("clip").get<double>();
   round.upload_bytes = line.at("upload_bytes");
   round.wasted_bytes = line.at("wasted_bytes");
   round.download_bytes = line.at("download_bytes");

@@ -93,6 +93,11 @@ Trainer::State::State(const Task& the_task, const Options& the_options, const Pl
     parallelism.emplace(tbb::global_control::max_allowed_parallelism, options.threads);
   }
   if (options.links) links.emplace(*options.links, options.seed);
+  if (options.privacy) {
+    PrivacyOptions own = *options.privacy;
+    own.clip = plan.clip.value_or(own.clip);
+    privacy.emplace(own, options, codec.plan(), task.clients);
+  }
   check_combinations();
 }
 
@@ -106,6 +111,10 @@ void Trainer::State::check_combinations() const {
   require(options.stream == 0 || options.epochs == 1, "a stream is seen once: it goes with one epoch alone");
   require(options.stream == 0 || (plan.feedback != Feedback::kEf21 && plan.feedback != Feedback::kDiana),
           "a stream does not go with feedback=ef21 or diana: a client must weigh the same in each round");
+  require(!plan.clip || privacy, "clip= of a plan goes with --clip: updates are clipped in all plans, or in none");
+  require(!privacy || !codec.plan().takes_profile(),
+          "privacy does not go with scale=profile: the server learns a profile from single updates");
+  require(!privacy || !states.active(), "privacy does not go with feedback=: what clients remember of earlier rounds is not clipped");
   require(model->descends() || (options.stream == 0 && !codec.plan().structured() && task.personal == 0 && plan.prox == 0),
           "this model is not trained by descent: it goes with no stream, no input vector, no prox and no plan with train=");
 }
@@ -135,6 +144,10 @@ Trainer::Trainer(Trainer&&) noexcept = default;
 Trainer& Trainer::operator=(Trainer&&) noexcept = default;
 
 std::optional<RoundResult> Trainer::State::train_round() {
+  if (privacy && !privacy->exhausted().empty()) {
+    stopped = "ended after round " + std::to_string(round) + ": " + privacy->exhausted();
+    return std::nullopt;
+  }
   RoundResult result;
   result.round = round + 1;
   const std::optional<std::vector<float>> mean = average(result);
@@ -174,6 +187,10 @@ bool Trainer::done() const noexcept {
   return (state_->round == state_->options.rounds && !state_->unscored) || !state_->stopped.empty();
 }
 const std::string& Trainer::stopped() const noexcept { return state_->stopped; }
+std::optional<double> Trainer::noise_multiplier() const noexcept {
+  if (!state_->privacy || state_->privacy->noise_multiplier() == 0) return std::nullopt;
+  return state_->privacy->noise_multiplier();
+}
 const Codec& Trainer::codec() const noexcept { return state_->codec.plan(); }
 const Layout& Trainer::layout() const noexcept { return state_->model->layout(); }
 Metric Trainer::metric() const noexcept { return state_->model->metric(); }
@@ -181,7 +198,8 @@ std::span<const float> Trainer::parameters() const noexcept { return state_->par
 std::span<const float> Trainer::released() const noexcept { return state_->server.released(state_->parameters); }
 
 Checkpoint Trainer::State::checkpoint(ClientStates::Saved saved_states) const {
-  return {.fingerprint = codec.plan().fingerprint(), .seed = options.seed, .round = round, .totals = totals, .stopped = stopped,
+  return {.fingerprint = codec.plan().fingerprint(), .seed = options.seed, .round = round, .totals = totals,
+          .clip = privacy ? privacy->norm() : 0, .stopped = stopped,
           .parameters = parameters, .server = server.state(), .states = std::move(saved_states), .profile = codec.save(),
           .downlink = sender.save(), .memories = memories.save()};
 }
@@ -201,8 +219,8 @@ void Trainer::restore(std::span<const std::byte> bytes) {
   Checkpoint saved = Checkpoint::from_bytes(bytes);
   require(saved.fingerprint == s.codec.plan().fingerprint() && saved.seed == s.options.seed &&
               saved.parameters.size() == s.parameters.size() && s.server.takes(saved.server) &&
-              saved.round <= s.options.rounds,
-          "checkpoint is of another plan, model, seed, server's optimizer or number of rounds");
+              saved.round <= s.options.rounds && (saved.clip > 0) == s.privacy.has_value(),
+          "checkpoint is of another plan, model, seed, server's optimizer, privacy or number of rounds");
   ClientStates states(s.codec.plan(), s.plan, s.task.clients);
   states.restore(saved.states);
   RoundCodec codec(s.plan.plan, s.model->layout(), s.plan.private_step);
@@ -217,6 +235,7 @@ void Trainer::restore(std::span<const std::byte> bytes) {
   s.unscored.reset();
   s.totals = saved.totals;
   s.stopped = std::move(saved.stopped);
+  if (s.privacy) s.privacy->restore(s.round, saved.clip);
   s.parameters = std::move(saved.parameters);
   s.server.restore(std::move(saved.server));
 }

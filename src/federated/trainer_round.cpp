@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <stdexcept>
 #include <utility>
 
@@ -50,10 +51,15 @@ bool is_divergence(const Error& error) {
 }
 
 // Those that take part in a round, in the order of their ids: that are asked, have examples, and can be reached.
-std::vector<Participant> Trainer::State::choose(std::uint32_t of_round) const {
-  std::vector<Participant> cohort;
+std::vector<std::uint32_t> Trainer::State::sample(std::uint32_t of_round) {
+  if (privacy && privacy->noise_multiplier() > 0) return sample_clients_secretly(*options.client_probability, task.clients.count, secrets);
   const std::size_t asked = links ? links->asked(options.clients_per_round) : options.clients_per_round;
-  for (const std::uint32_t client : sample_clients(options, asked, task.clients.count, of_round)) {
+  return sample_clients(options, asked, task.clients.count, of_round);
+}
+
+std::vector<Participant> Trainer::State::choose(std::uint32_t of_round) {
+  std::vector<Participant> cohort;
+  for (const std::uint32_t client : sample(of_round)) {
     if (links && links->away(of_round, client)) continue;
     Participant participant{.client = client, .examples = task.clients.size(client)};
     if (options.stream > 0) {
@@ -92,12 +98,25 @@ std::vector<Trainer::State::Outcome> Trainer::State::train(const Assignment& ass
   return outcomes;
 }
 
+// As the sum of others would add the frame, and then within the norm that is accounted.
+void Trainer::State::add_private(Round& of, const Participant& participant, const Reply& reply) {
+  Aggregator one(of.sum.codec(), of.sum.context());
+  one.add(reply.frame, {.client = participant.client, .cohort_index = participant.place});
+  of.private_sum->add(one.mean(), privacy->weight(participant.examples));
+  of.within.clients += reply.within ? 1 : 0;
+  ++of.within.of;
+}
+
 bool Trainer::State::add(Round& of, const Participant& participant, const Outcome& outcome) {
   try {
     if (outcome.refusal) throw *outcome.refusal;
-    of.sum.add(outcome.reply.frame, {.client = participant.client,
-                                     .weight = static_cast<double>(participant.examples),
-                                     .cohort_index = participant.place});
+    if (of.private_sum) {
+      add_private(of, participant, outcome.reply);
+    } else {
+      of.sum.add(outcome.reply.frame, {.client = participant.client,
+                                       .weight = static_cast<double>(participant.examples),
+                                       .cohort_index = participant.place});
+    }
   } catch (const Error& error) {
     if (!is_divergence(error)) throw;
     stop("the update of client " + std::to_string(participant.client) + " was refused: " + error.what());
@@ -165,6 +184,15 @@ void Trainer::State::remember(const Round& of) {
   }
 }
 
+// Of a cohort without clients too: that nobody was in it is private.
+std::vector<float> Trainer::State::release(Round& of) {
+  of.result.clip = privacy->norm();
+  std::vector<float> mean = privacy->release(std::move(*of.private_sum), of.within, secrets);
+  of.result.epsilon = privacy->epsilon();
+  of.result.loss = std::numeric_limits<double>::quiet_NaN();
+  return mean;
+}
+
 std::optional<std::vector<float>> Trainer::State::average(RoundResult& result) {
   const std::span<const float> sent = sender.send(parameters, result.round);
   std::vector<Participant> cohort = choose(result.round);
@@ -185,6 +213,7 @@ std::optional<std::vector<float>> Trainer::State::average(RoundResult& result) {
       .learning_rate = plan.learning_rate * std::pow(plan.learning_rate_decay, result.round - 1),
       .prox = plan.prox,
       .model = sent,
+      .clipping = privacy ? &privacy->clipping() : nullptr,
       .family = family ? &*family : nullptr,
       .states = states.active() ? &states : nullptr,
       .observed = observed,
@@ -193,15 +222,20 @@ std::optional<std::vector<float>> Trainer::State::average(RoundResult& result) {
   Round of{.result = result,
            .cohort = std::move(cohort),
            .sum = Aggregator(codec.now(), {options.seed, result.round, assignment.cohort_size})};
+  if (privacy) of.private_sum = privacy->begin();
   if (!train_all(of, assignment)) return std::nullopt;
 
   std::vector<float> mean;
-  if (result.clients > 0) {
-    result.loss /= static_cast<double>(result.examples);
+  if (result.clients > 0) result.loss /= static_cast<double>(result.examples);
+  if (result.clients > 0 || privacy) {
     Stopwatch watch;
     try {
-      mean = states.finish_round(of.sum, of.arrived);
-      codec.learn(of.sum);
+      if (privacy) {
+        mean = release(of);
+      } else {
+        mean = states.finish_round(of.sum, of.arrived);
+        codec.learn(of.sum);
+      }
     } catch (const Error& error) {
       if (!is_divergence(error)) throw;
       stop(std::string("the mean was refused: ") + error.what());

@@ -18,11 +18,13 @@
 #include "federated/client_memory.h"
 #include "federated/client_states.h"
 #include "federated/model_sender.h"
+#include "federated/private_rounds.h"
 #include "federated/round_codec.h"
 #include "federated/server_step.h"
 #include "fewbits/aggregator.h"
 #include "fewbits/error.h"
 #include "fewbits/federated/federated.h"
+#include "fewbits/secure/system_random.h"
 
 namespace fewbits::federated {
 
@@ -48,6 +50,8 @@ struct Trainer::State {
   RoundCodec codec;
   ClientStates states;
   std::optional<Links> links;
+  std::optional<PrivateRounds> privacy;
+  secure::SystemRandom secrets;          // of all that must not follow from the seed
   std::optional<tbb::global_control> parallelism;
   tbb::task_arena arena;
   tbb::enumerable_thread_specific<Worker> workers;
@@ -77,18 +81,23 @@ struct Trainer::State {
     std::vector<std::vector<float>> personal = {};   // by place in the cohort
     std::vector<std::uint32_t> arrived = {};         // rising ids
     Aggregator sum;
+    std::optional<privacy::PrivateSum> private_sum = {};   // instead, with privacy
+    PrivateRounds::Within within = {};
   };
 
   void check_combinations() const;
-  std::vector<Participant> choose(std::uint32_t of_round) const;
+  std::vector<std::uint32_t> sample(std::uint32_t of_round);
+  std::vector<Participant> choose(std::uint32_t of_round);
   std::uint64_t download_bytes(std::uint32_t client) const;
   ClientWork work_of(const Participant& participant) const;
   std::vector<Outcome> train(const Assignment& assignment, std::span<const Participant> cohort);
 
   // False when training has diverged.
+  void add_private(Round& of, const Participant& participant, const Reply& reply);
   bool add(Round& of, const Participant& participant, const Outcome& outcome);
   bool train_all(Round& of, const Assignment& assignment);
   bool deliver(Round& of, std::span<const Outcome> outcomes);
+  std::vector<float> release(Round& of);
   void remember(const Round& of);
 };
 

@@ -23,7 +23,7 @@ namespace fewbits::federated {
 struct RoundResult {
   std::uint32_t round = 0;                   // from 1
   std::optional<double> score;               // the model's metric() on the test examples; none where it is not evaluated
-  double loss = 0;                           // mean of the clients' training losses, by examples
+  double loss = 0;                           // mean of the clients' training losses, by examples; NaN with privacy
   std::size_t clients = 0;                   // whose updates are in this round's mean
   std::size_t asked = 0;                     // that were to send one
   std::size_t examples = 0;
@@ -31,6 +31,8 @@ struct RoundResult {
   std::uint64_t upload_bytes = 0;            // of all frames, and of what came of those that are not in a mean
   std::uint64_t wasted_bytes = 0;            // of it: of clients that were lost, late or more than were wanted
   std::uint64_t download_bytes = 0;          // models (4 bytes a parameter, or compressed), references, profiles
+  std::optional<double> epsilon;             // spent by all rounds so far, at the options' delta; with noise
+  std::optional<double> clip;                // with privacy: the norm to which updates were clipped
   double simulated_seconds = 0;              // by the links of Options, 0 without; of the whole run, too
   double seconds = 0;                        // of the round, by the clock
   double train_seconds = 0;
@@ -67,8 +69,8 @@ class FEWBITS_API Trainer {
   Trainer(Trainer&&) noexcept;
   Trainer& operator=(Trainer&&) noexcept;
 
-  // The next round. None, with the model left as it was before it, when training has diverged: an update that the codec
-  // or the aggregator refuses, or a model that is no longer finite. What the task's functions throw comes out of it: the
+  // The next round. None, with the model left as it was before it, when the budget of privacy does not suffice for it, or
+  // training has diverged: an update that the codec or the aggregator refuses, or a model that is no longer finite. What the task's functions throw comes out of it: the
   // round is not done, and may be tried again; or it is, where the evaluation threw, and the next call evaluates it.
   std::optional<RoundResult> step();
 
@@ -77,8 +79,9 @@ class FEWBITS_API Trainer {
   void observe(std::size_t clients, std::function<void(const ClientUpdate&)> see);
 
   std::uint32_t round() const noexcept;      // the last one that is complete, 0 before the first
-  bool done() const noexcept;                // all rounds are complete, or training has diverged
-  const std::string& stopped() const noexcept;  // why it has diverged, in words; else empty
+  bool done() const noexcept;                // all rounds are complete, or training has stopped
+  const std::string& stopped() const noexcept;  // why, in words; else empty
+  std::optional<double> noise_multiplier() const noexcept;   // of PrivacyOptions, where it follows from a budget too
 
   const Codec& codec() const noexcept;
   const Layout& layout() const noexcept;       // of the model

@@ -12,6 +12,19 @@
 // What a federated training is told beside its task.
 namespace fewbits::federated {
 
+// User-level differential privacy (DP-FedAvg: McMahan, Ramage, Talwar, Zhang 2018, arXiv 1710.06963): updates are clipped by their
+// clients, and again by the server once they are decoded; the sum, over a fixed denominator, gets discrete Gaussian noise. What
+// is promised of the models, and of the scores on examples that are nobody's: (epsilon, delta) for each client with all its data.
+struct PrivacyOptions {
+  double clip = 1;                 // S: norm of an update, of free parameters in a structured family
+  bool per_tensor = false;         // each of n tensors to S/√n
+  bool adaptive = false;           // S follows the median of the norms (Andrew et al. 2021, arXiv 1905.03871); `clip` is the first
+  double noise_multiplier = 0;     // z: noise of z·S on the sum. 0 without epsilon: clipping alone, and no promise
+  std::optional<double> epsilon;   // instead: the budget of all rounds together. No round begins that would exceed it
+  double delta = 0;                // less than 1 in the number of clients
+  double examples_cap = 0;         // clients weigh min(examples/cap, 1); 0: all the same
+};
+
 // Shared by all plans that are compared: they have the same initial model, clients in each round, and batches.
 struct Options {
   std::uint64_t seed = 1;
@@ -26,6 +39,7 @@ struct Options {
                                              // their order, and never again; one that has seen all takes part no more
   double personal_rate = 30;                 // of the input vectors of Task::personal: so many times the learning rate; a
                                              // model's first layer makes their gradients small
+  std::optional<PrivacyOptions> privacy = {};
   std::optional<LinkOptions> links = {};     // a simulated network, with stragglers and losses
   std::size_t threads = 0;                   // 0: all cores. No result depends on it
 };
@@ -63,6 +77,7 @@ struct PlanOptions {
   Feedback feedback = Feedback::kNone;
   FeedbackOptions error_feedback = {};       // of kEf14, kEf21 and kDgc, which decides its method
   ShiftOptions shift = {};                   // of kDiana
+  std::optional<double> clip = {};           // instead of PrivacyOptions::clip
   bool private_step = false;                 // with scale=profile: clients choose steps of their own, not the profile's
 };
 
