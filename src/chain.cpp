@@ -276,6 +276,17 @@ void Chain::encode_integers(const Context& keys, Workspace& workspace, std::span
   });
 }
 
+void Chain::values(const Context& keys, Workspace& workspace, std::span<const float> x, std::span<float> values) const {
+  const Workspace::Scope scope(workspace);
+  std::vector<std::byte> none;   // transforms that all clients share have no side values
+  ByteWriter out(none);
+  std::ranges::copy(transformed(workspace, x, [&](std::size_t stage) { return context(keys, stage, workspace); }, out), values.begin());
+}
+
+void Chain::scale(const Context& keys, Workspace& workspace, std::span<double> sum) const noexcept {
+  quantizer_->scale_sums(context(keys, transforms_.size(), workspace), sum);
+}
+
 void Chain::accumulate_rest(const Context& keys, Workspace& workspace, double weight, std::span<double> sum) const noexcept {
   const Workspace::Scope scope(workspace);
   const auto zeros = workspace.take<std::int32_t>(values_);
@@ -296,11 +307,15 @@ std::optional<std::int32_t> Chain::common_level(Workspace& workspace, std::size_
 }
 
 std::span<const double> Chain::finish(const Context& keys, Workspace& workspace, std::span<double> sum) const noexcept {
-  if (sums_integers()) quantizer_->scale_sums(context(keys, transforms_.size(), workspace), sum);
-  if (shared_ == 0) return sum;
+  if (sums_integers()) scale(keys, workspace, sum);
+  return undo(keys, workspace, sum);
+}
+
+std::span<const double> Chain::undo(const Context& keys, Workspace& workspace, std::span<double> values) const noexcept {
+  if (shared_ == 0) return values;
   const auto x = workspace.take<double>(elements_);
   std::ranges::fill(x, 0.0);
-  inverse(keys, workspace, no_sides_, 0, shared_, sum, x);
+  inverse(keys, workspace, no_sides_, 0, shared_, values, x);
   return x;
 }
 

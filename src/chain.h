@@ -81,6 +81,9 @@ class Chain {
   // accumulation when kUnitsPerInteger times these is taken from it, sum (shape [sum_size]) += weight × that.
   void encode_integers(const Context& keys, Workspace& workspace, std::span<const float> x, std::span<std::int32_t> integers) const;
   void accumulate_rest(const Context& keys, Workspace& workspace, double weight, std::span<double> sum) const noexcept;
+  // Of the same chains: x behind the transforms (shape [sum_size]), and what sums of integers stand for there.
+  void values(const Context& keys, Workspace& workspace, std::span<const float> x, std::span<float> values) const;
+  void scale(const Context& keys, Workspace& workspace, std::span<double> sum) const noexcept;
 
   // The quantizer codes the update's own coordinates by a profile, so that frames tell of their energies.
   bool learns() const noexcept { return quantizer_->learns(); }
@@ -91,6 +94,8 @@ class Chain {
   // The update (shape [elements]) that `sum` stands for: the shared transforms' way back from it, in the workspace, or `sum`
   // itself where there are none. It is used up.
   std::span<const double> finish(const Context& keys, Workspace& workspace, std::span<double> sum) const noexcept;
+  // The same of values, which nothing scales.
+  std::span<const double> undo(const Context& keys, Workspace& workspace, std::span<double> values) const noexcept;
 
   GroupDescription describe(const Plan::Rule& rule) const;
 

@@ -150,11 +150,19 @@ std::size_t Codec::Impl::encode_into(std::span<const float> update, const Contex
   return out.written().size();
 }
 
-void Codec::Impl::finish(const Context& keys, Workspace& workspace, std::span<double> sum,
-                         std::span<float> update) const {
+void Codec::Impl::finish(const Context& keys, Workspace& workspace, std::span<double> sum, std::span<float> update) const {
+  way_back(workspace, sum, update, [&](const Chain& chain, std::span<double> part) { return chain.finish(keys, workspace, part); });
+}
+
+void Codec::Impl::undo(const Context& keys, Workspace& workspace, std::span<double> values, std::span<float> update) const {
+  way_back(workspace, values, update, [&](const Chain& chain, std::span<double> part) { return chain.undo(keys, workspace, part); });
+}
+
+template <class OfChain>
+void Codec::Impl::way_back(Workspace& workspace, std::span<double> sum, std::span<float> update, OfChain of_chain) const {
   for (const Group& group : groups_) {
     const Workspace::Scope scope(workspace);
-    std::span<const double> rest = group.chain.finish(keys, workspace, sum.subspan(group.sum_offset, group.chain.sum_size()));
+    std::span<const double> rest = of_chain(group.chain, sum.subspan(group.sum_offset, group.chain.sum_size()));
     for (const auto& [offset, length] : group.ranges) {
       std::ranges::transform(rest.first(length), update.subspan(offset, length).begin(),
                              [](double value) { return static_cast<float>(value); });

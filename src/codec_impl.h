@@ -67,9 +67,12 @@ class Codec::Impl {
   // update (shape [elements]) = the update that `sum` (shape [sum_size]) stands for; `sum` is used up.
   // Throws kTooLarge where a coordinate is beyond float32.
   void finish(const Context& keys, Workspace& workspace, std::span<double> sum, std::span<float> update) const;
+  void undo(const Context& keys, Workspace& workspace, std::span<double> values, std::span<float> update) const;   // Chain::undo
 
  private:
   void make_groups(const Profile* profile);
+  template <class OfChain>
+  void way_back(Workspace& workspace, std::span<double> sum, std::span<float> update, OfChain of_chain) const;
 
   Plan plan_;
   std::string text_;

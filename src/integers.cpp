@@ -56,13 +56,13 @@ void Integers::encode(std::span<const float> update, const Contribution& from, s
   }
 }
 
-std::vector<float> Integers::mean(std::span<const std::int64_t> sums, std::span<const Contribution> clients) const {
+// Units of 2^−24 steps, whole below 2^53; returns the clients' weights together.
+double Integers::accumulate(std::span<const std::int64_t> sums, std::span<const Contribution> clients, std::span<double> sum) const {
   const Codec::Impl& impl = codec_.impl();
   check_length(sums.size(), size(), "sums");
-  if (clients.empty()) throw Error(Errc::kEmpty, "the mean of no client");
+  if (clients.empty()) throw Error(Errc::kEmpty, "the sum of no client");
   Workspace workspace;
   workspace.reserve(impl.workspace_bytes());
-  std::vector<double> sum(size());
   std::unordered_set<std::uint64_t> seen;
   double weight = 0;
   for (const Contribution& from : clients) {
@@ -73,13 +73,57 @@ std::vector<float> Integers::mean(std::span<const std::int64_t> sums, std::span<
     const Context own = keys(from);
     for (const auto& group : impl.groups()) {
       const Workspace::Scope scope(workspace);
-      group.chain.accumulate_rest(own, workspace, from.weight, std::span(sum).subspan(group.sum_offset, group.chain.sum_size()));
+      group.chain.accumulate_rest(own, workspace, from.weight, sum.subspan(group.sum_offset, group.chain.sum_size()));
     }
   }
-  for (std::size_t i = 0; i < sum.size(); ++i)
-    sum[i] = (sum[i] + static_cast<double>(sums[i]) * Quantizer::kUnitsPerInteger) / weight;
+  for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += static_cast<double>(sums[i]) * Quantizer::kUnitsPerInteger;
+  return weight;
+}
+
+std::vector<float> Integers::mean(std::span<const std::int64_t> sums, std::span<const Contribution> clients) const {
+  std::vector<double> sum(size());
+  const double weight = accumulate(sums, clients, sum);
+  for (double& value : sum) value /= weight;
+  Workspace workspace;
+  workspace.reserve(codec_.impl().workspace_bytes());
   std::vector<float> update(codec_.elements());
-  impl.finish({context_.seed, context_.round, 0, {0, context_.cohort_size}}, workspace, sum, update);
+  codec_.impl().finish(shared(), workspace, sum, update);
+  return update;
+}
+
+std::vector<float> Integers::values(std::span<const float> update) const {
+  const Codec::Impl& impl = codec_.impl();
+  impl.check_update(update, shared());
+  Workspace workspace;
+  workspace.reserve(impl.workspace_bytes());
+  std::vector<float> values(size());
+  for (const auto& group : impl.groups()) {
+    const Workspace::Scope scope(workspace);
+    group.chain.values(shared(), workspace, impl.values_of(group, update, workspace),
+                       std::span(values).subspan(group.sum_offset, group.chain.sum_size()));
+  }
+  return values;
+}
+
+std::vector<double> Integers::values(std::span<const std::int64_t> sums, std::span<const Contribution> clients) const {
+  std::vector<double> sum(size());
+  accumulate(sums, clients, sum);
+  Workspace workspace;
+  workspace.reserve(codec_.impl().workspace_bytes());
+  for (const auto& group : codec_.impl().groups()) {
+    const Workspace::Scope scope(workspace);
+    group.chain.scale(shared(), workspace, std::span(sum).subspan(group.sum_offset, group.chain.sum_size()));
+  }
+  return sum;
+}
+
+std::vector<float> Integers::update(std::span<const double> values) const {
+  check_length(values.size(), size(), "values");
+  Workspace workspace;
+  workspace.reserve(codec_.impl().workspace_bytes());
+  std::vector<double> sum(values.begin(), values.end());
+  std::vector<float> update(codec_.elements());
+  codec_.impl().undo(shared(), workspace, sum, update);
   return update;
 }
 

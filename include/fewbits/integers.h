@@ -44,8 +44,19 @@ class FEWBITS_API Integers {
   // coordinate is beyond float32. A draw of every client's dither.
   std::vector<float> mean(std::span<const std::int64_t> sums, std::span<const Contribution> clients) const;
 
+  // Of the same rounds, in the domain of the values that are quantized: the update behind the transforms (shape [size()]). For noise
+  // (privacy/), which is added there, and for those who round values in their own way.
+  //
+  // Those of an update; those that sums[i] = Σ weight · integers[i] of `clients` stand for, not divided by anything; and the update that
+  // has such values. Errors as of `encode` and `mean`.
+  std::vector<float> values(std::span<const float> update) const;
+  std::vector<double> values(std::span<const std::int64_t> sums, std::span<const Contribution> clients) const;
+  std::vector<float> update(std::span<const double> values) const;
+
  private:
   Context keys(const Contribution& from) const;
+  Context shared() const noexcept { return {context_.seed, context_.round, 0, {0, context_.cohort_size}}; }
+  double accumulate(std::span<const std::int64_t> sums, std::span<const Contribution> clients, std::span<double> sum) const;
 
   Codec codec_;
   RoundContext context_;

@@ -84,6 +84,40 @@ TEST_P(LinearPlan, TheMeanHasTheBitsOfTheMeanOfTheFrames) {
   }
 }
 
+TEST_P(LinearPlan, TheSumsValuesAreThoseOfTheMean) {
+  const Codec codec = with_common_step(GetParam(), net(1025));
+  const Integers integers(codec, kRound);
+  std::vector<std::int64_t> sums(integers.size());
+  double weight = 0;
+  for (const Contribution& from : clients()) {
+    const auto own = encoded(integers, normal(codec.elements(), from.client), from);
+    for (std::size_t j = 0; j < own.size(); ++j) sums[j] += static_cast<std::int64_t>(from.weight) * own[j];
+    weight += from.weight;
+  }
+  std::vector<double> values = integers.values(sums, clients());
+  for (double& value : values) value /= weight;
+  const auto mean = integers.mean(sums, clients());
+  const auto update = integers.update(values);
+  double largest = 0;
+  for (const float value : mean) largest = std::max(largest, static_cast<double>(std::abs(value)));
+  for (std::size_t i = 0; i < mean.size(); ++i) EXPECT_NEAR(update[i], mean[i], 1e-6 * largest) << i;
+}
+
+TEST(Integers, ValuesAreTheUpdateBehindTheTransforms) {
+  const Integers plain(Codec::compile("dither:scale=flat,step=0.01", 1000), kRound);
+  const auto update = normal(1000, 3);
+  EXPECT_EQ(plain.values(update), update);
+
+  const Integers rotated(Codec::compile("hadamard+dither:scale=flat,step=0.01", 1000), kRound);
+  const std::vector<float> values = rotated.values(update);
+  EXPECT_NE(values, update);
+  const auto back = rotated.update(std::vector<double>(values.begin(), values.end()));
+  for (std::size_t i = 0; i < update.size(); ++i) EXPECT_NEAR(back[i], update[i], 1e-5) << i;
+
+  EXPECT_THROW(plain.values(normal(999, 3)), Error);
+  EXPECT_THROW(plain.update(std::vector<double>(999)), Error);
+}
+
 TEST(Integers, AnEmptyUpdateHasNone) {
   for (const char* plan : {"dither:step=1,scale=flat", "hadamard+trellis:step=1,scale=flat"}) {
     const Integers integers(Codec::compile(plan, std::size_t{0}), kRound);
