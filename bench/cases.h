@@ -47,5 +47,6 @@ std::vector<Group> kernel_groups(std::span<const unsigned> sizes);
 std::vector<Group> stage_groups(std::span<const unsigned> sizes);
 std::vector<Group> plan_groups(std::span<const unsigned> sizes);
 std::vector<Group> aggregation_groups(std::span<const unsigned> sizes);
+std::vector<Group> secure_groups(std::span<const unsigned> sizes);
 
 }  // namespace fewbits::bench

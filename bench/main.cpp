@@ -82,7 +82,7 @@ struct Arguments {
 
 void run_all(const Arguments& arguments) {
   std::vector<Group> groups;
-  for (auto* make : {kernel_groups, aggregation_groups, plan_groups, stage_groups})
+  for (auto* make : {kernel_groups, aggregation_groups, plan_groups, stage_groups, secure_groups})
     for (Group& group : make(arguments.sizes)) groups.push_back(std::move(group));
   const std::regex filter(arguments.filter);
   std::erase_if(groups, [&](const Group& group) {

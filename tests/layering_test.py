@@ -2,10 +2,11 @@
 
     cli -> federated -> privacy, secure -> engine -> registry -> codecs -> stage -> kernels
 
-A room is seen by those before it, with five narrower rules: codecs see the stage room and the kernels, never each other;
+A room is seen by those before it, with six narrower rules: codecs see the stage room and the kernels, never each other;
 only registry.cpp sees codecs; outside the library (cli, federated, io, datasets) only include/ and the kernels are seen;
 the C interface (src/c) stands on include/ alone, and nothing stands on include/fewbits/c; measurements (src/measure)
-stand on include/ alone, and are all of the library that reads a clock.
+stand on include/ alone, and are all of the library that reads a clock; privacy and secure see the kernels and include/
+alone, secure also wire.h, and Botan is seen by secure and datasets alone.
 Before it looks at the sources the test plants each fault in a small tree of its own, and sees it reported.
 """
 
@@ -39,6 +40,11 @@ SEES = {
     "cli": {"cli", "federated", "datasets", "io", "privacy", "secure", "kernels", "public"},
 }
 LIBRARY = {"kernels", "stage", "codecs", "registry", "engine", "c", "measure"}
+# Libraries of their own beside it, with its manners. The library never sees them, nor privacy cryptography.
+PARTS = {"privacy", "secure"}
+# The one header of the stages' room that messages are read and written with.
+SECURE_STAGE = "src/wire.h"
+CRYPTOGRAPHY = {"secure", "datasets"}   # rooms that see it
 LIBRARY_THIRD_PARTY = {"zstd.h", "zstd_errors.h", "xxhash.h"}
 OWN_ROOM = ("kernels", "c", "measure", "privacy", "secure", "io", "federated", "cli")
 
@@ -132,13 +138,30 @@ def check_includes(root, path, room, code):
         elif not quoted:
             if room == "public" and not is_standard(name):
                 yield f"{where}: <{name}>: a third-party header in include/"
-            elif room in LIBRARY and name in NEVER_HEADERS and (room, name) != CLOCK_ALLOWED:
+            elif name.startswith("botan/"):
+                if room not in CRYPTOGRAPHY:
+                    yield f"{where}: <{name}>: cryptography only in src/secure, and for checksums of data in datasets"
+            elif room in LIBRARY | PARTS and name in NEVER_HEADERS and (room, name) != CLOCK_ALLOWED:
                 yield f"{where}: <{name}>: {NEVER_HEADERS[name]}"
+            elif room in PARTS and not is_standard(name):
+                yield f"{where}: <{name}>: privacy stands on the library alone, secure on it and Botan"
             elif room in LIBRARY and not is_standard(name) and name not in LIBRARY_THIRD_PARTY \
                     and (path, name) not in SYSTEM_ALLOWED and not INTRINSICS.fullmatch(name):
                 yield f"{where}: <{name}>: the library stands on zstd and xxHash only"
         else:
             yield from check_own_include(root, path, room, where, name)
+
+
+def part_of(name):
+    """privacy or secure, of a public header of theirs."""
+    match = re.match(r"fewbits/(privacy|secure)/", name)
+    return match.group(1) if match else None
+
+
+def may_see_part(path, room, part):
+    if room == "public":
+        room = part_of(path.removeprefix("include/")) or "engine"
+    return room not in LIBRARY and (room, part) != ("privacy", "secure")
 
 
 def check_own_include(root, path, room, where, name):
@@ -151,12 +174,14 @@ def check_own_include(root, path, room, where, name):
         own = pathlib.PurePosixPath(target).stem == pathlib.PurePosixPath(path).stem and room == "codecs"
         if path != "src/registry.cpp" and not own:
             yield f'{where}: "{name}": only src/registry.cpp includes codecs'
-    elif seen not in SEES[room]:
+    elif seen not in SEES[room] and (room, target) != ("secure", SECURE_STAGE):
         yield f'{where}: "{name}": {room} must not see {seen}'
     elif room == "codecs" and seen == "public" and name not in STAGE_PUBLIC:
         yield f'{where}: "{name}": a codec sees stage.h, wire.h and the kernels, not the engine'
     elif room == "public" and name.startswith("fewbits/federated/") and "include/fewbits/federated/" not in path:
         yield f'{where}: "{name}": the library must not see federated'
+    elif part_of(name) is not None and not may_see_part(path, room, part_of(name)):
+        yield f'{where}: "{name}": codecs and the engine must not see {part_of(name)}, nor privacy secure'
     elif name.startswith("fewbits/c/") and room != "c" and "include/fewbits/c/" not in path:
         yield f'{where}: "{name}": the C interface stands on the rest, never the rest on it'
     elif "include/fewbits/c/" in path and not name.startswith("fewbits/c/") and name != "fewbits/export.h":
@@ -194,7 +219,7 @@ def check(root):
         text = file.read_text()
         code = without_comments(text)
         faults += check_includes(root, path, room, code)
-        if room in LIBRARY or room == "public":
+        if room in LIBRARY | PARTS or room == "public":
             faults += check_code(path, code)
         lines = text.count("\n")
         if room == "public" and lines >= PUBLIC_LINES:
@@ -228,6 +253,12 @@ SOUND = {
     "include/fewbits/export.h": "#define FEWBITS_API\n",
     "include/fewbits/c/codec.h": '#include <stdint.h>\n#include "fewbits/export.h"\n',
     "src/c/codec.cpp": '#include "fewbits/c/codec.h"\n#include "fewbits/codec.h"\n',
+    "include/fewbits/privacy/random_source.h": '#include "fewbits/error.h"\n',
+    "include/fewbits/secure/client.h": '#include "fewbits/privacy/random_source.h"\n',
+    "src/privacy/noise.cpp": '#include "fewbits/privacy/random_source.h"\n#include "kernels/kernels.h"\n',
+    "src/secure/crypto.cpp": '#include <botan/hash.h>\n#include "fewbits/secure/client.h"\n#include "wire.h"\n',
+    "datasets/sources.cpp": "#include <botan/hash.h>\n",
+    "src/federated/round.cpp": '#include "fewbits/secure/client.h"\n#include "fewbits/privacy/random_source.h"\n',
     "src/frame.h": "",
     "src/federated/run.h": "",
     "src/cli/main.h": "",
@@ -259,6 +290,22 @@ PLANTED = [
     ("src/cli/main.cpp", '#include "fewbits/c/codec.h"', "never the rest on it"),
     ("include/fewbits/codec.h", '#include "fewbits/c/codec.h"', "never the rest on it"),
     ("include/fewbits/c/codec.h", '#include "fewbits/codec.h"', "no header of C++"),
+    ("src/frame.cpp", '#include "fewbits/privacy/random_source.h"', "must not see privacy"),
+    ("src/frame.cpp", '#include "fewbits/secure/client.h"', "must not see secure"),
+    ("src/c/codec.cpp", '#include "fewbits/secure/client.h"', "must not see secure"),
+    ("include/fewbits/codec.h", '#include "fewbits/privacy/random_source.h"', "must not see privacy"),
+    ("include/fewbits/privacy/random_source.h", '#include "fewbits/secure/client.h"', "nor privacy secure"),
+    ("src/privacy/noise.cpp", '#include "fewbits/secure/client.h"', "nor privacy secure"),
+    ("src/privacy/noise.cpp", '#include "wire.h"', "privacy must not see stage"),
+    ("src/privacy/noise.cpp", "#include <botan/rng.h>", "cryptography only in"),
+    ("src/privacy/noise.cpp", "#include <random>", "randomness"),
+    ("src/secure/crypto.cpp", '#include "stage.h"', "secure must not see stage"),
+    ("src/secure/crypto.cpp", "#include <openssl/evp.h>", "and Botan"),
+    ("src/secure/crypto.cpp", "std::mt19937 generator;", "randomness"),
+    ("src/frame.cpp", "#include <botan/hash.h>", "cryptography only in"),
+    ("src/federated/run.cpp", "#include <botan/hash.h>", "cryptography only in"),
+    ("src/cli/main.cpp", "#include <botan/hash.h>", "cryptography only in"),
+    ("include/fewbits/secure/client.h", "#include <botan/hash.h>", "third-party header in include/"),
     ("src/attic/old.cpp", "int x;", "without a place in the order"),
     ("include/fewbits/codec.h", "#include <zstd.h>", "third-party header in include/"),
     ("include/fewbits/codec.h", "#include <Eigen/Core>", "third-party header in include/"),

@@ -5,6 +5,7 @@
 
 #include "tests/engine/hostile.h"
 #include "tests/fuzz/plans.h"
+#include "tests/fuzz/secure_run.h"
 
 // Writes the seed corpus from real frames and sums: write_corpus FOLDER. Run by hand where fuzz/plans.h grows or a
 // format version is added; what was there stays.
@@ -119,6 +120,68 @@ void plans() {
   text("refused-separators", 0, ";+:=,|<*?");
 }
 
+constexpr std::size_t kSecureHeader = 40;
+
+// Of a message of secure aggregation, what both ends refuse.
+void secure_lies(const std::string& name, std::uint8_t first, const secure::Bytes& message) {
+  const std::span<const std::byte> bytes(message);
+  write("refused-" + name + "-cut", first, bytes.first(bytes.size() - 1));
+  write("refused-" + name + "-header-only", first, bytes.first(kSecureHeader));
+  auto longer = message;
+  longer.push_back(std::byte{0});
+  write("refused-" + name + "-trailing", first, longer);
+  write("refused-" + name + "-version", first, test::with_bytes(message, 1, test::bytes_of({2})));
+  write("refused-" + name + "-phase", first, test::with_bytes(message, 2, test::bytes_of({0})));
+  write("refused-" + name + "-round", first, test::with_bytes(message, 4, test::bytes_of({4})));
+  write("refused-" + name + "-client", first, test::with_bytes(message, 32, test::bytes_of({0xEE})));
+}
+
+void secure_clients() {
+  const SecureRun& run = secure_run();
+  const char* names[] = {"neighbours", "forwarded", "survivors"};
+  for (std::uint8_t phase = 0; phase < 3; ++phase)
+    for (std::uint8_t place = 0; place < 4; ++place) {
+      const auto first = static_cast<std::uint8_t>(phase | place << 2);
+      const auto& message = run.down[phase + 1u].at(run.cohort[place]);
+      write("accepted-" + std::string(names[phase]) + std::to_string(place), first, message);
+      if (place != 1) continue;
+      secure_lies(names[phase], first, message);
+      const auto changed = [&](const std::string& what, std::size_t at, std::vector<std::byte> bytes) {
+        write("refused-" + std::string(names[phase]) + "-" + what, first | kRightHeader, test::with_bytes(message, at, bytes));
+      };
+      if (phase == 0) {
+        changed("echo", kSecureHeader + 5, test::bytes_of({1}));
+        changed("count", kSecureHeader + 64, test::bytes_of({0xFF, 0xFF, 0xFF, 0xFF}));
+        changed("zero-key", kSecureHeader + 76, std::vector<std::byte>(32));
+      } else if (phase == 1) {
+        changed("who", kSecureHeader, test::bytes_of({0x1F}));
+        changed("sealed", kSecureHeader + 40, test::bytes_of({1, 2}));
+      } else {
+        changed("total", kSecureHeader, test::bytes_of({0xFF, 0xFF}));
+        changed("both", kSecureHeader + 4, test::bytes_of({3}));
+        changed("all-dropped", kSecureHeader + 4, test::bytes_of({2, 2, 2, 2}));
+      }
+    }
+}
+
+void secure_servers() {
+  const SecureRun& run = secure_run();
+  const char* names[] = {"keys", "shares", "input", "reveal"};
+  for (std::uint8_t phase = 0; phase < 4; ++phase)
+    for (std::uint8_t place = 0; place < 4; ++place) {
+      const auto first = static_cast<std::uint8_t>(phase | place << 2);
+      const auto& message = run.up[phase].at(run.cohort[place]);
+      write("accepted-" + std::string(names[phase]) + std::to_string(place), first, message);
+      if (place != 2) continue;
+      secure_lies(names[phase], first, message);
+      if (phase == 0) write("refused-keys-zero", first, test::with_bytes(message, kSecureHeader, std::vector<std::byte>(32)));
+      if (phase == 1) write("accepted-shares-garbage", first, test::with_bytes(message, 200, test::bytes_of({1, 2, 3})));
+      if (phase == 2) write("accepted-input-other", first, test::with_bytes(message, 50, test::bytes_of({1, 2, 3})));
+      if (phase == 2) write("refused-input-padding", first, test::with_bytes(message, message.size() - 1, test::bytes_of({0xFF})));
+      if (phase == 3) write("refused-reveal-other", first, test::with_bytes(message, kSecureHeader, test::bytes_of({1, 2, 3})));
+    }
+}
+
 }  // namespace
 }  // namespace fewbits::fuzz
 
@@ -129,7 +192,8 @@ int main(int count, char** arguments) {
   }
   using namespace fewbits::fuzz;
   for (const auto& [name, make] :
-       {std::pair("frame", &frames), std::pair("partial_sum", &partial_sums), std::pair("plan", &plans)}) {
+       {std::pair("frame", &frames), std::pair("partial_sum", &partial_sums), std::pair("plan", &plans),
+        std::pair("secure_client", &secure_clients), std::pair("secure_server", &secure_servers)}) {
     folder = std::filesystem::path(arguments[1]) / name;
     std::filesystem::create_directories(folder);
     make();
