@@ -186,6 +186,7 @@ class TrainCommand {
     const std::vector<PlanEntry> entries = settings_.plan_entries();
     check_seeds();
     settings_.options.privacy = settings_.privacy_options();
+    if (settings_.secure) settings_.options.secure = settings_.secure_options;
     if (!settings_.links.empty()) settings_.options.links = federated::parse_links(settings_.links == kUsualLinks ? "" : settings_.links);
 
     data_.emplace(settings_.data_options);

@@ -127,6 +127,14 @@ void TrainSettings::add_to(CLI::App& command) {
       ->check(CLI::PositiveNumber);
   command.add_option("--examples-cap", privacy.examples_cap, "with --clip: clients weigh min(examples/CAP, 1); 0: all the same")
       ->capture_default_str();
+  command.add_option("--noise-by", noise_by, "server: it adds the noise to the sum; clients: each adds its part, so that with --secure nobody sees "
+                     "a sum without noise")->capture_default_str()->check(CLI::IsMember({"server", "clients"}));
+  command.add_flag("--secure", secure, "secure aggregation: the server learns the sum of a round's updates and none of them. Plans are linear in "
+                   "integers, as 'hadamard+dither:scale=flat,step=auto' with --clip");
+  command.add_option("--secure-bits", secure_options.bits, "of a masked word: what a client uploads for each value")
+      ->capture_default_str()->check(CLI::Range(1, 32));
+  command.add_option("--min-cohort", secure_options.min_cohort, "a secure sum of fewer clients is not opened; at least 3")->capture_default_str();
+  command.add_option("--transcript", secure_options.transcript, "with --secure: folder for all that the server sees, message by message");
   command.add_option("--links", links, "a simulated network, as 'up=1,lost=0.1,deadline=60': results gain hours and wasted bytes. "
                      "Any of these, or 'usual' for the first values:" + forms(federated::link_options()));
   command.add_option("--stream", options.stream, "over 0: clients see so many examples in each round that they take part in, in their "
@@ -173,7 +181,7 @@ void TrainSettings::add_to(CLI::App& command) {
 std::optional<federated::PrivacyOptions> TrainSettings::privacy_options() const {
   if (!clip) {
     const nlohmann::json given = to_json(), defaults = TrainSettings().to_json();
-    for (const char* key : {"clip-by", "epsilon", "delta", "noise-multiplier", "examples-cap"})
+    for (const char* key : {"clip-by", "epsilon", "delta", "noise-multiplier", "examples-cap", "noise-by"})
       if (given.at(key) != defaults.at(key)) fail("--" + std::string(key) + " needs --clip, the norm to which updates are clipped");
     return std::nullopt;
   }
@@ -181,6 +189,7 @@ std::optional<federated::PrivacyOptions> TrainSettings::privacy_options() const 
   all.clip = *clip;
   all.per_tensor = clip_by == "tensor";
   all.adaptive = clip_by == "median";
+  all.noise_by_clients = noise_by == "clients";
   return all;
 }
 
@@ -201,6 +210,11 @@ json TrainSettings::to_json() const {
           {"delta", privacy.delta},
           {"noise-multiplier", privacy.noise_multiplier},
           {"examples-cap", privacy.examples_cap},
+          {"noise-by", noise_by},
+          {"secure", secure},
+          {"secure-bits", secure_options.bits},
+          {"min-cohort", secure_options.min_cohort},
+          {"transcript", secure_options.transcript},
           {"links", links},
           {"stream", options.stream},
           {"pretrained", pretrained},
@@ -240,7 +254,8 @@ json TrainSettings::recorded() const {
   if (record.empty()) settings.erase("record-clients");
   const nlohmann::json defaults = TrainSettings().to_json();
   for (const char* key : {"server", "server-beta2", "server-tau", "average", "prox", "tokens", "words", "context", "downlink", "links",
-                          "clip", "clip-by", "epsilon", "delta", "noise-multiplier", "examples-cap",
+                          "clip", "clip-by", "epsilon", "delta", "noise-multiplier", "examples-cap", "noise-by", "secure",
+                          "secure-bits", "min-cohort", "transcript",
                           "stream", "pretrained", "fine-tune", "personal", "personal-rate", "held-out", "eval-examples"})
     if (settings[key] == defaults[key]) settings.erase(key);
   return settings;

@@ -22,6 +22,9 @@ struct TrainSettings {
   std::vector<std::size_t> clients_per_round = {10};
   federated::PrivacyOptions privacy;    // of Options, where --clip is given
   std::optional<double> clip;
+  std::string noise_by = "server";
+  bool secure = false;
+  federated::SecureOptions secure_options;
   std::string clip_by = "whole";
   std::string links;                    // "": none; as --links gives them
   std::string pretrained;

@@ -20,6 +20,7 @@ std::vector<std::byte> Checkpoint::to_bytes() const {
   for (const std::uint64_t number : {fingerprint, seed, round}) out.value(number);
   out.value(totals);
   out.value(clip);
+  out.value(last_norm);
   out.list(stopped);
   out.list(parameters);
   out.value(server.steps);
@@ -36,6 +37,7 @@ Checkpoint Checkpoint::from_bytes(std::span<const std::byte> bytes) {
   for (std::uint64_t* number : {&saved.fingerprint, &saved.seed, &saved.round}) *number = in.value<std::uint64_t>();
   saved.totals = in.value<Totals>();
   saved.clip = in.value<double>();
+  saved.last_norm = in.value<double>();
   saved.stopped = in.list<std::string>();
   saved.parameters = in.list<Values>();
   saved.server.steps = in.value<std::uint64_t>();

@@ -27,6 +27,7 @@ struct Checkpoint {
   std::uint64_t round = 0;
   Totals totals;
   double clip = 0;                   // norm of the next round's updates; 0 without privacy
+  double last_norm = 0;              // of the last mean; 0 without secure aggregation
   std::string stopped;
   std::vector<float> parameters;
   ServerStep::State server;

@@ -6,6 +6,7 @@
 
 #include "datasets/variates.h"
 #include "federated/sampling.h"
+#include "federated/secure_mean.h"
 #include "federated/stopwatch.h"
 
 namespace fewbits::federated {
@@ -33,16 +34,19 @@ Reply Worker::train(const Assignment& assignment, const Participant& participant
                         .round = assignment.round,
                         .client = participant.client,
                         .cohort = {.index = participant.place, .size = assignment.cohort_size}};
-  if (assignment.states != nullptr) {
+  if (std::binary_search(assignment.observed.begin(), assignment.observed.end(), participant.client)) {
+    (*assignment.see)({.round = assignment.round, .client = participant.client, .values = update_});
+  }
+  watch.lap();
+  if (assignment.secure != nullptr) {
+    reply.frame = assignment.secure->encode(participant, update_);
+  } else if (assignment.states != nullptr) {
     reply.frame = assignment.states->encode(update_, context);
   } else {
     const std::span<const std::byte> frame = encode(*participant.codec, context);
     reply.frame.assign(frame.begin(), frame.end());
   }
   reply.encode_seconds = watch.lap();
-  if (std::binary_search(assignment.observed.begin(), assignment.observed.end(), participant.client)) {
-    (*assignment.see)({.round = assignment.round, .client = participant.client, .values = update_});
-  }
   return reply;
 }
 

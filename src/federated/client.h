@@ -17,6 +17,8 @@
 
 namespace fewbits::federated {
 
+class SecureMean;
+
 // What every client of a round is told.
 struct Assignment {
   std::uint32_t round = 0;
@@ -24,6 +26,7 @@ struct Assignment {
   double learning_rate = 0;
   double prox = 0;
   std::span<const float> model;
+  SecureMean* secure = nullptr;       // what clients send is for a secure sum; null: frames
   const privacy::Clipping* clipping = nullptr;   // of updates; null: they are sent as they are
   const Structure* family = nullptr;  // train inside it; null: all parameters
   ClientStates* states = nullptr;     // encode by what clients remember; null: they remember nothing

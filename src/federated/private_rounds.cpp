@@ -27,11 +27,26 @@ privacy::Clipping clipping_of(const PrivacyOptions& privacy, const Codec& codec)
   return privacy::Clipping::per_tensor(codec.layout(), privacy.clip);
 }
 
+// The largest number such that a binomial cohort is smaller with at most this chance: a round that is refused for its size tells it.
+std::size_t fewest(double clients, double q, double chance) {
+  if (q >= 1) return static_cast<std::size_t>(clients);
+  double log_chance = clients * std::log1p(-q), below = 0;
+  std::size_t count = 0;
+  while (static_cast<double>(count) < clients) {
+    below += std::exp(log_chance);
+    if (below > chance) break;
+    const auto n = static_cast<double>(count++);
+    log_chance += std::log((clients - n) / (n + 1)) + std::log(q) - std::log1p(-q);
+  }
+  return count;
+}
+
 }  // namespace
 
-PrivateRounds::PrivateRounds(const PrivacyOptions& privacy, const Options& options, const Codec& codec, const Clients& clients)
+PrivateRounds::PrivateRounds(const PrivacyOptions& privacy, const Options& options, const Codec& codec, std::size_t values,
+                             const Clients& clients)
     : options_(privacy),
-      q_(options.client_probability.value_or(1)),
+      q_(options.client_probability.value_or(static_cast<double>(options.clients_per_round) / static_cast<double>(clients.count))),
       clients_(static_cast<double>(clients.count)),
       clipping_(clipping_of(privacy, codec)),
       noise_multiplier_(privacy.noise_multiplier) {
@@ -43,7 +58,11 @@ PrivateRounds::PrivateRounds(const PrivacyOptions& privacy, const Options& optio
             "chance and independently; for cohorts of a fixed size that does not hold. A deployment that cannot sample accounts with 1");
     require(privacy.delta > 0 && privacy.delta < 1, "privacy needs delta, over 0 and less than 1: at most 1 in the number of clients");
   }
-  if (privacy.epsilon) noise_multiplier_ = privacy::noise_for(q_, options.rounds, *privacy.epsilon, privacy.delta);
+  if (privacy.noise_by_clients) {
+    spread_noise(options, values);
+  } else if (privacy.epsilon) {
+    noise_multiplier_ = privacy::noise_for(q_, options.rounds, *privacy.epsilon, privacy.delta);
+  }
   require(!privacy.adaptive || noise_multiplier_ < 2 * count_noise(),
           "an adaptive norm needs more clients: counting those within it takes noise of a twentieth of the cohort, and " +
               std::to_string(noise_multiplier_) + " is at least twice that");
@@ -51,6 +70,43 @@ PrivateRounds::PrivateRounds(const PrivacyOptions& privacy, const Options& optio
   for (std::size_t client = 0; client < clients.count; ++client) weight_of_all += weight(clients.size(static_cast<std::uint32_t>(client)));
   require(weight_of_all > 0, "no client has an example");
   denominator_ = q_ * weight_of_all;
+}
+
+privacy::RoundMechanism PrivateRounds::round() const {
+  if (!client_noise_) return privacy::GaussianRound{q_, noise_multiplier_};
+  return privacy::DiscreteGaussianRound{.q = q_, .clients = least_cohort_, .sigma = client_noise_->sigma() / client_noise_->step(),
+                                        .l2 = client_noise_->l2(), .dimension = client_noise_->values()};
+}
+
+// So much from each client that the fewest whose sum is opened add the noise that is asked for.
+void PrivateRounds::spread_noise(const Options& options, std::size_t values) {
+  require(options.secure.has_value(), "noise by clients goes with secure aggregation: a single one's is too little for its own update");
+  require(!options_.adaptive, "noise by clients does not go with an adaptive norm, which needs a count of its own");
+  require(noise_multiplier_ > 0 || options_.epsilon, "noise by clients needs epsilon or noise-multiplier");
+  least_cohort_ = std::max(fewest(clients_, q_, options_.delta / options.rounds), options.secure->min_cohort);
+  const double most = cohort() + 4 * std::sqrt(cohort());
+  const auto of = [&](double multiplier) {
+    const double sigma = multiplier * clipping_.norm() / std::sqrt(static_cast<double>(least_cohort_));
+    const double step = privacy::step_for(options.secure->bits, values, most, most * clipping_.norm(), std::sqrt(most) * sigma);
+    return privacy::ClientNoise(values, clipping_.norm(), step, sigma);
+  };
+  if (!options_.epsilon) {
+    client_noise_ = of(noise_multiplier_);
+    return;
+  }
+  const auto fits = [&](double multiplier) {
+    client_noise_ = of(multiplier);
+    return accountant_.spent_with(round(), options_.delta, options.rounds).epsilon <= *options_.epsilon;
+  };
+  double low = 0.05, high = 0.1;
+  while (!fits(high)) {
+    low = high;
+    high *= 2;
+    require(high <= privacy::PrivateSum::kMaxNoiseMultiplier,
+            "epsilon is too little for noise of the clients in words of " + std::to_string(options.secure->bits) + " bits: take more bits, or more clients");
+  }
+  while (high / low > 1 + 1e-4) (fits((low + high) / 2) ? high : low) = (low + high) / 2;
+  fits(noise_multiplier_ = high);
 }
 
 double PrivateRounds::weight(std::size_t examples) const noexcept {
@@ -75,7 +131,7 @@ privacy::PrivateSum PrivateRounds::begin() const { return {clipping_, update_noi
 
 std::vector<float> PrivateRounds::release(privacy::PrivateSum sum, const Within& within, privacy::RandomSource& source) {
   std::vector<float> mean = sum.release(denominator_, source);
-  if (noise_multiplier_ > 0) accountant_.add(round());
+  spend();
   if (options_.adaptive) {
     // 1 for a client within the norm, −1 for one that is not: so many halves, of which a client moves the count by one.
     std::int64_t halves = 2 * static_cast<std::int64_t>(within.clients) - static_cast<std::int64_t>(within.of);
@@ -84,6 +140,16 @@ std::vector<float> PrivateRounds::release(privacy::PrivateSum sum, const Within&
     clipping_ = clipping_.with_norm(std::clamp(clipping_.norm() * std::exp(-kQuantileRate * above), kLeastNorm, kLargestNorm));
   }
   return mean;
+}
+
+void PrivateRounds::release(std::span<double> values, double sensitivity, privacy::RandomSource& source) {
+  if (noise_multiplier_ > 0 && !client_noise_) privacy::add_noise(values, sensitivity, noise_multiplier_, source);
+  for (double& value : values) value /= denominator_;
+  spend();
+}
+
+void PrivateRounds::spend() {
+  if (noise_multiplier_ > 0) accountant_.add(round());
 }
 
 std::optional<double> PrivateRounds::epsilon() const {

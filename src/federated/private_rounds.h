@@ -10,6 +10,7 @@
 #include "fewbits/federated/options.h"
 #include "fewbits/federated/task.h"
 #include "fewbits/privacy/accountant.h"
+#include "fewbits/privacy/client_noise.h"
 #include "fewbits/privacy/clipping.h"
 #include "fewbits/privacy/private_sum.h"
 
@@ -18,8 +19,8 @@ namespace fewbits::federated {
 // What the server of one plan knows of the privacy of its rounds: norms, weights, noise, and what has been spent.
 class PrivateRounds {
  public:
-  // Throws kBadArgument for options that promise what they cannot hold.
-  PrivateRounds(const PrivacyOptions& privacy, const Options& options, const Codec& codec, const Clients& clients);
+  // `values`: that are summed, where secure aggregation sums them. Throws kBadArgument for options that promise what they cannot hold.
+  PrivateRounds(const PrivacyOptions& privacy, const Options& options, const Codec& codec, std::size_t values, const Clients& clients);
 
   const privacy::Clipping& clipping() const noexcept { return clipping_; }   // of the round that comes next
   double noise_multiplier() const noexcept { return noise_multiplier_; }     // of a round, whatever it releases
@@ -39,6 +40,19 @@ class PrivateRounds {
   // The mean that the round releases, with noise; counts the round as spent.
   std::vector<float> release(privacy::PrivateSum sum, const Within& within, privacy::RandomSource& source);
 
+  // The same of a secure sum of values (integers.h), which one client has moved by at most `sensitivity`; where clients have added the noise
+  // it is in there. Divides by the denominator.
+  void release(std::span<double> values, double sensitivity, privacy::RandomSource& source);
+
+  // Counts the round as spent that comes to nothing.
+  void spend();
+
+  // What each client adds, where they do, in rounds of at least so many clients.
+  const std::optional<privacy::ClientNoise>& client_noise() const noexcept { return client_noise_; }
+  std::size_t least_cohort() const noexcept { return least_cohort_; }
+  bool weighs_equally() const noexcept { return options_.examples_cap == 0; }
+  double cohort() const noexcept { return q_ * clients_; }   // its expected size
+
   // After the rounds so far; none without noise.
   std::optional<double> epsilon() const;
 
@@ -47,7 +61,8 @@ class PrivateRounds {
   void restore(std::uint32_t rounds, double norm);
 
  private:
-  privacy::GaussianRound round() const noexcept { return {q_, noise_multiplier_}; }
+  privacy::RoundMechanism round() const;
+  void spread_noise(const Options& options, std::size_t values);
   double update_noise() const noexcept;
   double count_noise() const noexcept;
 
@@ -57,6 +72,8 @@ class PrivateRounds {
   double denominator_;          // q·W: what would be the cohort's weight on average
   privacy::Clipping clipping_;
   double noise_multiplier_ = 0;
+  std::optional<privacy::ClientNoise> client_noise_;
+  std::size_t least_cohort_ = 0;
   privacy::Accountant accountant_;
 };
 

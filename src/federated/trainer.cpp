@@ -81,7 +81,7 @@ Trainer::State::State(const Task& the_task, const Options& the_options, const Pl
       options((check(the_options, the_plan, the_task.clients.count), the_options)),
       plan(the_plan),
       model(task.model()),
-      codec(plan.plan, model->layout(), plan.private_step),
+      codec(options.secure ? SecureMean::with_step(plan.plan) : plan.plan, model->layout(), plan.private_step),
       states(codec.plan(), plan, task.clients),
       arena(options.threads == 0 ? tbb::task_arena::automatic : static_cast<int>(options.threads)),
       workers([this] { return Worker(task, options, codec.plan()); }),
@@ -93,10 +93,11 @@ Trainer::State::State(const Task& the_task, const Options& the_options, const Pl
     parallelism.emplace(tbb::global_control::max_allowed_parallelism, options.threads);
   }
   if (options.links) links.emplace(*options.links, options.seed);
+  if (options.secure) secure.emplace(*options.secure, plan.plan, model->layout());
   if (options.privacy) {
     PrivacyOptions own = *options.privacy;
     own.clip = plan.clip.value_or(own.clip);
-    privacy.emplace(own, options, codec.plan(), task.clients);
+    privacy.emplace(own, options, codec.plan(), secure ? secure->values() : codec.plan().elements(), task.clients);
   }
   check_combinations();
 }
@@ -112,6 +113,10 @@ void Trainer::State::check_combinations() const {
   require(options.stream == 0 || (plan.feedback != Feedback::kEf21 && plan.feedback != Feedback::kDiana),
           "a stream does not go with feedback=ef21 or diana: a client must weigh the same in each round");
   require(!plan.clip || privacy, "clip= of a plan goes with --clip: updates are clipped in all plans, or in none");
+  require(!secure || (!states.active() && !codec.rates_differ() && !codec.plan().takes_profile()),
+          "secure aggregation does not go with feedback=, bits=auto and scale=profile: the server sees no update, and steps are the same for all");
+  require(!secure || !options.privacy || !options.privacy->adaptive,
+          "secure aggregation does not go with an adaptive norm, which needs a count of the clients within it");
   require(!privacy || !codec.plan().takes_profile(),
           "privacy does not go with scale=profile: the server learns a profile from single updates");
   require(!privacy || !states.active(), "privacy does not go with feedback=: what clients remember of earlier rounds is not clipped");
@@ -199,7 +204,7 @@ std::span<const float> Trainer::released() const noexcept { return state_->serve
 
 Checkpoint Trainer::State::checkpoint(ClientStates::Saved saved_states) const {
   return {.fingerprint = codec.plan().fingerprint(), .seed = options.seed, .round = round, .totals = totals,
-          .clip = privacy ? privacy->norm() : 0, .stopped = stopped,
+          .clip = privacy ? privacy->norm() : 0, .last_norm = secure ? secure->last_norm() : 0, .stopped = stopped,
           .parameters = parameters, .server = server.state(), .states = std::move(saved_states), .profile = codec.save(),
           .downlink = sender.save(), .memories = memories.save()};
 }
@@ -236,6 +241,7 @@ void Trainer::restore(std::span<const std::byte> bytes) {
   s.totals = saved.totals;
   s.stopped = std::move(saved.stopped);
   if (s.privacy) s.privacy->restore(s.round, saved.clip);
+  if (s.secure) s.secure->restore(saved.last_norm);
   s.parameters = std::move(saved.parameters);
   s.server.restore(std::move(saved.server));
 }

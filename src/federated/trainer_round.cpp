@@ -35,9 +35,9 @@ std::vector<std::uint32_t> ids_of(std::span<const Participant> cohort) {
 }
 
 // What came of a frame that was cut short is handed to the sum like any other, which refuses it.
-void add_cut_frame(Aggregator& sum, const Participant& participant, std::span<const std::byte> bytes) {
+void expect_refusal(const auto& add) {
   try {
-    sum.add(bytes, {.client = participant.client, .weight = static_cast<double>(participant.examples), .cohort_index = participant.place});
+    add();
   } catch (const Error&) {
     return;
   }
@@ -110,7 +110,9 @@ void Trainer::State::add_private(Round& of, const Participant& participant, cons
 bool Trainer::State::add(Round& of, const Participant& participant, const Outcome& outcome) {
   try {
     if (outcome.refusal) throw *outcome.refusal;
-    if (of.private_sum) {
+    if (secure) {
+      secure->receive(participant, outcome.reply.frame);
+    } else if (of.private_sum) {
       add_private(of, participant, outcome.reply);
     } else {
       of.sum.add(outcome.reply.frame, {.client = participant.client,
@@ -167,7 +169,11 @@ bool Trainer::State::deliver(Round& of, std::span<const Outcome> outcomes) {
     if (outcomes[i].refusal || std::ranges::binary_search(outcome.accepted, participant.client)) {
       if (!add(of, participant, outcomes[i])) return false;
     } else if (deliveries[i].lost) {
-      add_cut_frame(of.sum, participant, std::span(outcomes[i].reply.frame).first(static_cast<std::size_t>(deliveries[i].bytes_sent)));
+      const auto cut = std::span(outcomes[i].reply.frame).first(static_cast<std::size_t>(deliveries[i].bytes_sent));
+      expect_refusal([&] {
+        if (secure) return secure->receive(participant, cut);
+        of.sum.add(cut, {.client = participant.client, .weight = static_cast<double>(participant.examples), .cohort_index = participant.place});
+      });
     }
   }
   return true;
@@ -186,10 +192,44 @@ void Trainer::State::remember(const Round& of) {
 
 // Of a cohort without clients too: that nobody was in it is private.
 std::vector<float> Trainer::State::release(Round& of) {
-  of.result.clip = privacy->norm();
+  const double clip = privacy->norm();
   std::vector<float> mean = privacy->release(std::move(*of.private_sum), of.within, secrets);
-  of.result.epsilon = privacy->epsilon();
-  of.result.loss = std::numeric_limits<double>::quiet_NaN();
+  note_privacy(of.result);
+  of.result.clip = clip;
+  return mean;
+}
+
+void Trainer::State::note_privacy(RoundResult& result) const {
+  if (!privacy) return;
+  result.clip = privacy->norm();
+  result.epsilon = privacy->epsilon();
+  result.loss = std::numeric_limits<double>::quiet_NaN();
+}
+
+bool Trainer::State::begin_secure(std::span<const Participant> cohort, const RoundContext& context) {
+  try {
+    secure->begin(context, cohort, private_rounds());
+    return true;
+  } catch (const Error& error) {
+    if (error.code() != Errc::kEmpty) throw;
+    if (privacy) privacy->spend();   // that they were too few is a release
+    return false;
+  }
+}
+
+// Empty where too many have dropped out.
+std::vector<float> Trainer::State::open(Round& of) {
+  std::vector<float> mean;
+  try {
+    mean = secure->finish(private_rounds(), secrets);
+  } catch (const Error& error) {
+    if (error.code() != Errc::kEmpty) throw;
+    if (privacy) privacy->spend();
+    of.result.clients = of.result.examples = 0;
+  }
+  of.result.upload_bytes += secure->upload_bytes();
+  of.result.download_bytes += secure->download_bytes();
+  note_privacy(of.result);
   return mean;
 }
 
@@ -204,15 +244,21 @@ std::optional<std::vector<float>> Trainer::State::average(RoundResult& result) {
     }
     result.download_bytes += download_bytes(participant.client);
   }
+  const auto cohort_size = static_cast<std::uint32_t>(std::max<std::size_t>(cohort.size(), 1));
   const std::vector<std::uint32_t> observed = spread(cohort, observed_clients);
   std::optional<Structure> family;
   if (codec.now().structured()) family.emplace(codec.now(), RoundContext{options.seed, result.round});
+  if (secure && !begin_secure(cohort, {options.seed, result.round, cohort_size})) {
+    note_privacy(result);
+    return std::vector<float>();
+  }
   const Assignment assignment{
       .round = result.round,
-      .cohort_size = static_cast<std::uint32_t>(std::max<std::size_t>(cohort.size(), 1)),
+      .cohort_size = cohort_size,
       .learning_rate = plan.learning_rate * std::pow(plan.learning_rate_decay, result.round - 1),
       .prox = plan.prox,
       .model = sent,
+      .secure = secure ? &*secure : nullptr,
       .clipping = privacy ? &privacy->clipping() : nullptr,
       .family = family ? &*family : nullptr,
       .states = states.active() ? &states : nullptr,
@@ -222,7 +268,7 @@ std::optional<std::vector<float>> Trainer::State::average(RoundResult& result) {
   Round of{.result = result,
            .cohort = std::move(cohort),
            .sum = Aggregator(codec.now(), {options.seed, result.round, assignment.cohort_size})};
-  if (privacy) of.private_sum = privacy->begin();
+  if (privacy && !secure) of.private_sum = privacy->begin();
   if (!train_all(of, assignment)) return std::nullopt;
 
   std::vector<float> mean;
@@ -230,7 +276,9 @@ std::optional<std::vector<float>> Trainer::State::average(RoundResult& result) {
   if (result.clients > 0 || privacy) {
     Stopwatch watch;
     try {
-      if (privacy) {
+      if (secure) {
+        mean = open(of);
+      } else if (privacy) {
         mean = release(of);
       } else {
         mean = states.finish_round(of.sum, of.arrived);
@@ -241,7 +289,7 @@ std::optional<std::vector<float>> Trainer::State::average(RoundResult& result) {
       stop(std::string("the mean was refused: ") + error.what());
       return std::nullopt;
     }
-    if (family) {
+    if (family && !mean.empty()) {
       std::vector<float> update(parameters.size());
       family->expand(mean, update);
       mean = std::move(update);

@@ -20,6 +20,7 @@
 #include "federated/model_sender.h"
 #include "federated/private_rounds.h"
 #include "federated/round_codec.h"
+#include "federated/secure_mean.h"
 #include "federated/server_step.h"
 #include "fewbits/aggregator.h"
 #include "fewbits/error.h"
@@ -50,6 +51,7 @@ struct Trainer::State {
   RoundCodec codec;
   ClientStates states;
   std::optional<Links> links;
+  std::optional<SecureMean> secure;
   std::optional<PrivateRounds> privacy;
   secure::SystemRandom secrets;          // of all that must not follow from the seed
   std::optional<tbb::global_control> parallelism;
@@ -85,6 +87,11 @@ struct Trainer::State {
     PrivateRounds::Within within = {};
   };
 
+  PrivateRounds* private_rounds() noexcept { return privacy ? &*privacy : nullptr; }
+  void note_privacy(RoundResult& result) const;
+  // False where they are too few for a sum that is opened.
+  bool begin_secure(std::span<const Participant> cohort, const RoundContext& context);
+  std::vector<float> open(Round& of);
   void check_combinations() const;
   std::vector<std::uint32_t> sample(std::uint32_t of_round);
   std::vector<Participant> choose(std::uint32_t of_round);

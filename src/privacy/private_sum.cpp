@@ -59,4 +59,13 @@ std::vector<float> PrivateSum::release(double denominator, RandomSource& source)
   return mean;
 }
 
+void add_noise(std::span<double> sum, double sensitivity, double noise_multiplier, RandomSource& source) {
+  if (!(sensitivity > 0 && std::isfinite(sensitivity) && checked(noise_multiplier) > 0))
+    throw Error(Errc::kBadArgument, "noise of " + std::to_string(noise_multiplier) + " times a sensitivity of " + std::to_string(sensitivity) + " is none");
+  const double step = std::ldexp(sensitivity * noise_multiplier, -26);
+  const double rounded = sensitivity + step * std::sqrt(static_cast<double>(sum.size()));
+  DiscreteGaussian noise(noise_multiplier * rounded / step, source);
+  for (double& value : sum) value = static_cast<double>(std::llrint(value / step) + noise.draw()) * step;
+}
+
 }  // namespace fewbits::privacy

@@ -23,6 +23,17 @@ struct PrivacyOptions {
   std::optional<double> epsilon;   // instead: the budget of all rounds together. No round begins that would exceed it
   double delta = 0;                // less than 1 in the number of clients
   double examples_cap = 0;         // clients weigh min(examples/cap, 1); 0: all the same
+  bool noise_by_clients = false;   // with secure aggregation: each adds its part, so that the sum itself is private (privacy/client_noise.h)
+};
+
+// Secure aggregation (secure/client.h): the server learns the sum of a round's updates, and none of them. For plans that are linear
+// in integers at a common step (integers.h); step=auto in a plan is the step at which sums fit into the words.
+struct SecureOptions {
+  unsigned bits = 16;              // of a masked word
+  std::size_t min_cohort = 10;     // a sum of fewer is not opened: the round comes to nothing
+  std::size_t neighbours = 0;      // 0: by the cohort (secure/settings.h)
+  std::size_t threshold = 0;
+  std::string transcript = {};     // folder for all that the server sees, round by round
 };
 
 // Shared by all plans that are compared: they have the same initial model, clients in each round, and batches.
@@ -40,6 +51,7 @@ struct Options {
   double personal_rate = 30;                 // of the input vectors of Task::personal: so many times the learning rate; a
                                              // model's first layer makes their gradients small
   std::optional<PrivacyOptions> privacy = {};
+  std::optional<SecureOptions> secure = {};
   std::optional<LinkOptions> links = {};     // a simulated network, with stragglers and losses
   std::size_t threads = 0;                   // 0: all cores. No result depends on it
 };

@@ -23,6 +23,7 @@ class FEWBITS_API ClientNoise {
   // Largest norm of a client's integers before the noise, in steps: of the accountant's DiscreteGaussianRound. Holds for every
   // input: rounding is repeated until it does. Equation 4 there, with beta = e^−1/2; a repetition is taken with probability beta at most.
   double l2() const noexcept { return l2_; }
+  std::size_t values() const noexcept { return values_; }
   double step() const noexcept { return step_; }
   double sigma() const noexcept { return sigma_; }
 

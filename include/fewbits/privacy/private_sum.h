@@ -45,4 +45,9 @@ class FEWBITS_API PrivateSum {
   bool released_ = false;
 };
 
+// The same noise for a sum that comes already summed, as from secure aggregation: on a grid of sensitivity · noise_multiplier · 2^−26,
+// to which the sum is rounded; what that adds to the sensitivity is in the noise. `sensitivity`: the most that one client moves the
+// sum by, in the Euclidean norm. Throws kBadArgument for one that is not positive, or a multiplier that is not in (0, kMaxNoiseMultiplier].
+FEWBITS_API void add_noise(std::span<double> sum, double sensitivity, double noise_multiplier, RandomSource& source);
+
 }  // namespace fewbits::privacy
