@@ -81,7 +81,7 @@ Trainer::State::State(const Task& the_task, const Options& the_options, const Pl
       options((check(the_options, the_plan, the_task.clients.count), the_options)),
       plan(the_plan),
       model(task.model()),
-      codec(options.secure ? SecureMean::with_step(plan.plan) : plan.plan, model->layout(), plan.private_step),
+      codec(new_codec()),
       states(codec.plan(), plan, task.clients),
       arena(options.threads == 0 ? tbb::task_arena::automatic : static_cast<int>(options.threads)),
       workers([this] { return Worker(task, options, codec.plan()); }),
@@ -100,6 +100,10 @@ Trainer::State::State(const Task& the_task, const Options& the_options, const Pl
     privacy.emplace(own, options, codec.plan(), secure ? secure->values() : codec.plan().elements(), task.clients);
   }
   check_combinations();
+}
+
+RoundCodec Trainer::State::new_codec() const {
+  return {options.secure ? SecureMean::with_step(plan.plan) : plan.plan, model->layout(), plan.private_step};
 }
 
 void Trainer::State::check_combinations() const {
@@ -228,7 +232,7 @@ void Trainer::restore(std::span<const std::byte> bytes) {
           "checkpoint is of another plan, model, seed, server's optimizer, privacy or number of rounds");
   ClientStates states(s.codec.plan(), s.plan, s.task.clients);
   states.restore(saved.states);
-  RoundCodec codec(s.plan.plan, s.model->layout(), s.plan.private_step);
+  RoundCodec codec = s.new_codec();
   codec.restore(saved.profile);
   ClientMemories memories;
   memories.restore(saved.memories);

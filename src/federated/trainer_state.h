@@ -40,6 +40,7 @@ struct Trainer::State {
   // The weighted mean of a round's updates, and what it cost so far this round. None when training has diverged; empty when
   // nobody's update arrived.
   std::optional<std::vector<float>> average(RoundResult& result);
+  RoundCodec new_codec() const;   // of a training that has not begun
   std::optional<RoundResult> train_round();
   double evaluate();
   Checkpoint checkpoint(ClientStates::Saved saved_states) const;

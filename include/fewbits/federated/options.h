@@ -20,7 +20,7 @@ struct PrivacyOptions {
   bool per_tensor = false;         // each of n tensors to S/√n
   bool adaptive = false;           // S follows the median of the norms (Andrew et al. 2021, arXiv 1905.03871); `clip` is the first
   double noise_multiplier = 0;     // z: noise of z·S on the sum. 0 without epsilon: clipping alone, and no promise
-  std::optional<double> epsilon;   // instead: the budget of all rounds together. No round begins that would exceed it
+  std::optional<double> epsilon = {};   // instead: the budget of all rounds together. No round begins that would exceed it
   double delta = 0;                // less than 1 in the number of clients
   double examples_cap = 0;         // clients weigh min(examples/cap, 1); 0: all the same
   bool noise_by_clients = false;   // with secure aggregation: each adds its part, so that the sum itself is private (privacy/client_noise.h)
@@ -41,7 +41,7 @@ struct Options {
   std::uint64_t seed = 1;
   std::uint32_t rounds = 200;
   std::size_t clients_per_round = 10;        // drawn without replacement
-  std::optional<double> client_probability;  // instead: each client takes part with this chance
+  std::optional<double> client_probability = {};  // instead: each client takes part with this chance
   std::size_t epochs = 1;
   std::size_t batch = 32;
   std::uint32_t eval_every = 1;              // the last round is always evaluated
