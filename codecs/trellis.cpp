@@ -206,8 +206,12 @@ class Dithered final : public Quantizer {
     }
   }
 
+  // At a step of its own an error is half a step a value at most, or a step on average behind a trellis: the path that always takes
+  // the nearest point that may follow is among those that are searched.
   Traits traits(const InputTraits&) const override {
-    return {Unbiased::kAlways, nmse_ ? std::optional(*nmse_) : std::nullopt, std::nullopt};
+    const std::optional<double> nmse = nmse_ ? std::optional(*nmse_) : std::nullopt;
+    if (!step_) return {Unbiased::kAlways, nmse, std::nullopt};
+    return {Unbiased::kAlways, nmse, 1.0, (states_ == 1 ? 0.5 : 1) * *step_ * std::sqrt(static_cast<double>(n_))};
   }
 
   std::uint64_t alphabet_size() const noexcept override { return std::uint64_t{1} << 32; }

@@ -331,6 +331,7 @@ GroupDescription Chain::describe(const Plan::Rule& rule) const {
   InputTraits input{elements_, std::nullopt, false};
   std::optional<double> second_moment = 1.0;
   std::optional<double> norm = 1.0;
+  double norm_added = 0;
   group.unbiased = Unbiased::kAlways;
   bool exact_so_far = true;
   const auto combine = [&](const Traits& traits) {
@@ -338,6 +339,7 @@ GroupDescription Chain::describe(const Plan::Rule& rule) const {
     const bool composable = traits.nmse_bound && (traits.unbiased == Unbiased::kAlways || exact_so_far);
     second_moment = second_moment && composable ? std::optional(*second_moment * (1 + *traits.nmse_bound)) : std::nullopt;
     exact_so_far = exact_so_far && traits.nmse_bound == 0.0;
+    norm_added += norm.value_or(0) * traits.norm_added;   // on the way back through the stages before it
     norm = norm && traits.norm_growth ? std::optional(*norm * *traits.norm_growth) : std::nullopt;
   };
   bool fixed = coder_->fixed_size() && quantizer_->fixed_side();
@@ -350,6 +352,7 @@ GroupDescription Chain::describe(const Plan::Rule& rule) const {
   combine(quantizer_->traits(input));
   if (second_moment) group.nmse_bound = *second_moment - 1;
   group.norm_growth = norm;
+  group.norm_added = norm ? norm_added : 0;
   group.fixed_size = fixed;
   if (shared_ == 0) group.sum_domain = "update";
   return group;

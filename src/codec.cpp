@@ -245,8 +245,10 @@ Description Codec::describe() const {
     all.unbiased = std::max(all.unbiased, last.unbiased);
     worst(all.nmse_bound, last.nmse_bound);
     worst(all.norm_growth, last.norm_growth);
+    all.norm_added = std::hypot(all.norm_added, last.norm_added);   // of different coordinates
     all.fixed_size = all.fixed_size && last.fixed_size;
   }
+  if (!all.norm_growth) all.norm_added = 0;
   if (all.coordinates != 0)
     all.max_rate = 8.0 * static_cast<double>(all.max_frame_bytes) / static_cast<double>(all.coordinates);
   return all;

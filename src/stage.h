@@ -63,7 +63,8 @@ struct InputTraits {
 struct Traits {
   Unbiased unbiased = Unbiased::kNo;
   std::optional<double> nmse_bound;   // E‖x̂ − x‖²/‖x‖²
-  std::optional<double> norm_growth;  // ‖x̂‖/‖x‖, for every draw
+  std::optional<double> norm_growth;  // ‖x̂‖ ≤ norm_growth·‖x‖ + norm_added, for every draw
+  double norm_added = 0;
 };
 
 class Stage {

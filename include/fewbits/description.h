@@ -23,7 +23,8 @@ struct GroupDescription {
   std::size_t values = 0;       // coded ones: fewer after a mask
   Unbiased unbiased = Unbiased::kNo;
   std::optional<double> nmse_bound;   // E‖x̂ − x‖²/‖x‖² of one client is at most this, for every x
-  std::optional<double> norm_growth;  // ‖x̂‖/‖x‖ is at most this, for every x and draw
+  std::optional<double> norm_growth;  // ‖x̂‖ ≤ norm_growth·‖x‖ + norm_added, for every x and draw; none: no bound that is of use
+  double norm_added = 0;              // in the units of the update; over 0 at a step of its own, whatever the update
   std::size_t max_bytes = 0;          // of its section of the frame
   bool fixed_size = false;            // the section always has max_bytes
   std::string sum_domain;             // where the aggregator keeps the sum: "update", or the shared transforms
@@ -37,6 +38,7 @@ struct Description {
   Unbiased unbiased = Unbiased::kNo;
   std::optional<double> nmse_bound;
   std::optional<double> norm_growth;
+  double norm_added = 0;
   std::size_t max_frame_bytes = 0;    // header included
   bool fixed_size = false;            // but for the lengths of round and client in the header
   std::uint32_t cohort = 0;           // clients a round that the plan is made for; 0: any number

@@ -78,10 +78,11 @@ py::dict to_dict(const Description& all) {
   for (const GroupDescription& one : all.groups)
     groups.append(py::dict("rule"_a = one.rule, "stages"_a = one.stages, "tensors"_a = one.tensors, "coordinates"_a = one.coordinates,
                            "values"_a = one.values, "unbiased"_a = to_text(one.unbiased), "nmse_bound"_a = one.nmse_bound,
-                           "norm_growth"_a = one.norm_growth, "max_bytes"_a = one.max_bytes, "fixed_size"_a = one.fixed_size,
+                           "norm_growth"_a = one.norm_growth, "norm_added"_a = one.norm_added,
+                           "max_bytes"_a = one.max_bytes, "fixed_size"_a = one.fixed_size,
                            "sum_domain"_a = one.sum_domain));
   return py::dict("plan"_a = all.plan, "structure"_a = all.structure, "coordinates"_a = all.coordinates, "parameters"_a = all.parameters,
-                  "unbiased"_a = to_text(all.unbiased), "nmse_bound"_a = all.nmse_bound, "norm_growth"_a = all.norm_growth,
+                  "unbiased"_a = to_text(all.unbiased), "nmse_bound"_a = all.nmse_bound, "norm_growth"_a = all.norm_growth, "norm_added"_a = all.norm_added,
                   "max_frame_bytes"_a = all.max_frame_bytes, "fixed_size"_a = all.fixed_size, "cohort"_a = all.cohort,
                   "max_rate"_a = all.max_rate, "groups"_a = groups);
 }

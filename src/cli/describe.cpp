@@ -42,6 +42,7 @@ ordered_json to_json(const Description& d) {
                       {"unbiased", to_string(g.unbiased)},
                       {"nmse_bound", or_null(g.nmse_bound)},
                       {"norm_growth", or_null(g.norm_growth)},
+                      {"norm_added", g.norm_added},
                       {"max_bytes", g.max_bytes},
                       {"fixed_size", g.fixed_size},
                       {"sum_domain", g.sum_domain}});
@@ -52,12 +53,19 @@ ordered_json to_json(const Description& d) {
           {"unbiased", to_string(d.unbiased)},
           {"nmse_bound", or_null(d.nmse_bound)},
           {"norm_growth", or_null(d.norm_growth)},
+          {"norm_added", d.norm_added},
           {"max_frame_bytes", d.max_frame_bytes},
           {"fixed_size", d.fixed_size},
           {"max_bits_per_coordinate", d.max_rate},
           {"groups", groups}};
   if (d.cohort != 0) all["cohort"] = d.cohort;
   return all;
+}
+
+// Of a plan or one of its rules.
+std::string growth(const auto& of) {
+  if (!of.norm_growth) return "grows without a bound that is of use: for privacy the server clips again what it has decoded";
+  return "grows at most " + number(*of.norm_growth) + " times" + (of.norm_added > 0 ? ", and by " + number(of.norm_added) : std::string());
 }
 
 std::string to_text(const Description& d, std::uint64_t fingerprint) {
@@ -70,7 +78,7 @@ std::string to_text(const Description& d, std::uint64_t fingerprint) {
     text += "coordinates  " + std::to_string(d.coordinates) + "\n";
   text += "unbiased     " + to_string(d.unbiased) + ": " + when(d.unbiased) + "\n";
   text += "NMSE         " + bound(d.nmse_bound) + " of one client, for every update\n";
-  text += "norm         growth factor: " + bound(d.norm_growth) + "\n";
+  text += "norm         " + growth(d) + "\n";
   text += "frame        at most " + std::to_string(d.max_frame_bytes) + " bytes, " + number(d.max_rate) +
           " bits a coordinate" +
           (d.fixed_size ? "; the same for every update, but for the 2 to 14 bytes of round and client" : "") + "\n";
@@ -81,8 +89,8 @@ std::string to_text(const Description& d, std::uint64_t fingerprint) {
     text += "  stages       " + g.stages + "\n";
     text += "  tensors      " + std::to_string(g.tensors) + ", of " + std::to_string(g.coordinates) + " coordinates; " +
             std::to_string(g.values) + " values are coded\n";
-    text += "  unbiased     " + to_string(g.unbiased) + "; NMSE " + bound(g.nmse_bound) + "; norm growth " +
-            bound(g.norm_growth) + "\n";
+    text += "  unbiased     " + to_string(g.unbiased) + "; NMSE " + bound(g.nmse_bound) + "; norm " +
+            growth(g) + "\n";
     text += "  section      " + std::string(g.fixed_size ? "always " : "at most ") + std::to_string(g.max_bytes) +
             " bytes\n";
     text += "  summed in    " +
