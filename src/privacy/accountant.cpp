@@ -173,11 +173,12 @@ double noise_for(double q, std::uint64_t rounds, double epsilon, double delta, A
       if (high > kMostNoise) throw Error(Errc::kBadArgument, "no noise keeps to so small a budget");
       high *= 2;
     }
-    double low = high;
+    double low = high, factor = 1.1;
     do {
       if (low == kLeastNoise) return kLeastNoise;
       high = low;
-      low = std::max(low / 1.25, kLeastNoise);
+      low = std::max(low / factor, kLeastNoise);
+      factor = std::min(2.0, factor * factor);
     } while (of(low) <= epsilon);
     return fall_to(of, low, high, epsilon, 1e-6);
   };
