@@ -192,7 +192,9 @@ std::uint64_t rounds_for(const RoundMechanism& round, double epsilon, double del
   check_budget(epsilon);
   const auto search = [&](Accounting by, std::uint64_t start) {
     Accountant accountant(by);
-    const auto keeps = [&](std::uint64_t count, double& spent) { return (spent = spends(accountant, round, count, delta)) <= epsilon; };
+    const auto keeps = [&](std::uint64_t count, double& spent) {
+      return (spent = spends(accountant, round, count, delta)) <= epsilon;
+    };
     // [low, high): low rounds keep to the budget, high do not.
     std::uint64_t low = 0, high = std::max<std::uint64_t>(start, 1);
     double at_low = 0, at_high = 0, spent = 0;

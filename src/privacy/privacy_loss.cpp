@@ -10,7 +10,7 @@ namespace fewbits::privacy {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-constexpr double kReach = 12;             // standard deviations of the noise that a round's table covers: all but 2e-33
+constexpr double kReach = 12;  // standard deviations of the noise that a round's table covers: all but 2e-33
 constexpr double kStep = 1e-4;
 constexpr double kWindowTail = 1e-10;     // of the tilted sum, outside of the window at either end
 constexpr double kMostEntries = 1 << 20;  // of a table, about
@@ -161,10 +161,10 @@ struct Sum {
   double step = 0;
   double deviation = 0;  // of the total loss
   double tilt = 0;
-  double log_mean = 0;   // of exp(tilt * total loss)
-  double low = 0;        // window
+  double log_mean = 0;  // of exp(tilt * total loss)
+  double low = 0;       // window
   double high = 0;
-  double lost = 0;       // probability
+  double lost = 0;  // probability
 
   double log_mean_at(double t) const {
     double sum = 0;
@@ -337,10 +337,12 @@ std::vector<SampledRounds> merged(std::span<const SampledRounds> rounds) {
   if (precision > 0) kinds.push_back({1, 1 / std::sqrt(precision), 1});
   if (sets[0].count == 0) return kinds;
   while (kinds.size() + sets.size() < kMostKinds) {
-    const auto widest = std::max_element(sets.begin(), sets.end(), [](const Set& a, const Set& b) { return a.width() < b.width(); });
+    const auto widest =
+        std::max_element(sets.begin(), sets.end(), [](const Set& a, const Set& b) { return a.width() < b.width(); });
     if (!(widest->width() > 1)) break;
     const bool by_q = widest->most_q / widest->least_q >= widest->most_z / widest->least_z;
-    const double middle = by_q ? std::sqrt(widest->least_q * widest->most_q) : std::sqrt(widest->least_z) * std::sqrt(widest->most_z);
+    const double middle =
+        by_q ? std::sqrt(widest->least_q * widest->most_q) : std::sqrt(widest->least_z) * std::sqrt(widest->most_z);
     Set below, above;
     for (const SampledRounds& r : widest->kinds) {
       const double value = by_q ? r.q : r.z, least = by_q ? widest->least_q : widest->least_z;
@@ -367,8 +369,8 @@ PrivacyLoss::PrivacyLoss() = default;
 PrivacyLoss::~PrivacyLoss() = default;
 
 const PrivacyLoss::Round& PrivacyLoss::round(double q, double z, double step) {
-  const auto found = std::find_if(kept_.begin(), kept_.end(),
-                                  [&](const Round& r) { return r.q == q && r.z == z && r.step == step; });
+  const auto found =
+      std::find_if(kept_.begin(), kept_.end(), [&](const Round& r) { return r.q == q && r.z == z && r.step == step; });
   if (found != kept_.end()) {
     kept_.splice(kept_.begin(), kept_, found);
   } else {

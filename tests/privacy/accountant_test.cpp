@@ -27,13 +27,13 @@ struct Row {
 
 // Exact divergences at renyi_orders(), worked out apart from this library; the last column is dp-accounting's.
 const std::vector<Row> kTable = {
-    {0.01, 1.1, 10000, 1e-5, 5.6320, 4.7, 5.193},  {256.0 / 60000, 1.1, 14062, 1e-5, 2.5966, 8.1, 2.382},
-    {0.04, 1.5, 2250, 1e-5, 7.3291, 3.9, 6.769},   {0.01, 0.7, 1000, 1e-5, 5.4214, 3.6, 4.618},
-    {0.01, 1.0, 1000, 1e-5, 2.1014, 7.8, 1.828},   {0.02, 0.8, 500, 1e-5, 5.3701, 3.8, 4.668},
-    {0.1, 1.0, 100, 1e-3, 5.6405, 2.8, 4.784},     {0.1, 2.0, 300, 1e-6, 5.0821, 5.6, 4.713},
-    {0.05, 1.5, 500, 1e-4, 3.6081, 5.1, 3.237},    {0.001, 0.7, 5000, 1e-6, 2.2908, 6.3, 1.381},
-    {0.001, 0.5, 1000, 1e-6, 5.3291, 3.5, 4.235},  {0.0001, 0.6, 2000, 1e-9, 3.2023, 6.7, 1.540},
-    {0.5, 3, 50, 1e-5, 6.1096, 4.4, 5.626},        {1, 10, 100, 1e-5, 4.7285, 5.4, 4.377},
+    {0.01, 1.1, 10000, 1e-5, 5.6320, 4.7, 5.193}, {256.0 / 60000, 1.1, 14062, 1e-5, 2.5966, 8.1, 2.382},
+    {0.04, 1.5, 2250, 1e-5, 7.3291, 3.9, 6.769},  {0.01, 0.7, 1000, 1e-5, 5.4214, 3.6, 4.618},
+    {0.01, 1.0, 1000, 1e-5, 2.1014, 7.8, 1.828},  {0.02, 0.8, 500, 1e-5, 5.3701, 3.8, 4.668},
+    {0.1, 1.0, 100, 1e-3, 5.6405, 2.8, 4.784},    {0.1, 2.0, 300, 1e-6, 5.0821, 5.6, 4.713},
+    {0.05, 1.5, 500, 1e-4, 3.6081, 5.1, 3.237},   {0.001, 0.7, 5000, 1e-6, 2.2908, 6.3, 1.381},
+    {0.001, 0.5, 1000, 1e-6, 5.3291, 3.5, 4.235}, {0.0001, 0.6, 2000, 1e-9, 3.2023, 6.7, 1.540},
+    {0.5, 3, 50, 1e-5, 6.1096, 4.4, 5.626},       {1, 10, 100, 1e-5, 4.7285, 5.4, 4.377},
 };
 
 TEST(Renyi, TableOfExactValues) {
@@ -178,7 +178,8 @@ TEST(PrivacyLoss, NeverAboveRenyi) {
 
 TEST(PrivacyLoss, ExtremesAreBounded) {
   // A client that takes part is laid bare, and does so with more chance than delta.
-  for (const std::uint64_t rounds : {std::uint64_t{1}, std::uint64_t{3}, std::uint64_t{100}}) EXPECT_GT(spent(0.01, 0.01, rounds, 1e-5).epsilon, 5000);
+  for (const std::uint64_t rounds : {std::uint64_t{1}, std::uint64_t{3}, std::uint64_t{100}})
+    EXPECT_GT(spent(0.01, 0.01, rounds, 1e-5).epsilon, 5000);
   EXPECT_EQ(spent(1e-6, 0.01, 1, 1e-5).epsilon, 0);  // and here with less
   EXPECT_LT(spent(1e-3, 1e6, 1000000, 1e-12).epsilon, 1e-5);
   EXPECT_GT(spent(1, 1e-3, 1, 1e-5).epsilon, 5e5);
@@ -298,7 +299,7 @@ TEST(Distributed, FormulasOfThePapers) {
   const auto near = [](const RoundMechanism& round, double order, double expected) {
     EXPECT_NEAR(renyi_divergence(round, order) / expected, 1, 1e-10) << order;
   };
-  near(DiscreteGaussianRound{1, 10, 0.5, 4, 16}, 2, 43.925205107948315);   // the first of the three forms
+  near(DiscreteGaussianRound{1, 10, 0.5, 4, 16}, 2, 43.925205107948315);  // the first of the three forms
   near(DiscreteGaussianRound{1, 10, 0.5, 4, 16}, 16, 88.72520510794831);
   near(DiscreteGaussianRound{1, 10, 0.8, 20, 1000000}, 4, 1134.5488569072036);  // the second
   near(DiscreteGaussianRound{1, 10, 0.62, 2, 10000}, 4, 3435.0317104493165);
@@ -320,8 +321,9 @@ TEST(Distributed, FineLatticesAreGaussian) {
               renyi_divergence(GaussianRound{0.01, 4}, order));
   }
   // Third of the three forms: few coordinates, and norms that are large beside tau.
-  const double s2 = 200 / (2 * 0.4), tau = 10 * (std::exp(-2 * M_PI * M_PI * 0.16 / 2) + std::exp(-2 * M_PI * M_PI * 0.16 * 2 / 3) +
-                                             std::exp(-2 * M_PI * M_PI * 0.16 * 3 / 4));
+  const double s2 = 200 / (2 * 0.4),
+               tau = 10 * (std::exp(-2 * M_PI * M_PI * 0.16 / 2) + std::exp(-2 * M_PI * M_PI * 0.16 * 2 / 3) +
+                           std::exp(-2 * M_PI * M_PI * 0.16 * 3 / 4));
   EXPECT_LE(renyi_divergence(DiscreteGaussianRound{1, 4, 0.4, 200, 1}, 2), (s2 + tau) * (s2 + tau));
 }
 
@@ -368,7 +370,8 @@ TEST(Refused, WhatIsOutOfRange) {
     refused([&] { rounds_for(GaussianRound{0.1, 1}, epsilon, 1e-5); }, "budget of epsilon");
     refused([&] { accountant.would_exceed(GaussianRound{0.1, 1}, epsilon, 1e-5); }, "budget of epsilon");
   }
-  for (const double order : {1.0, 0.0, kNan, kInfinity}) refused([&] { renyi_divergence(GaussianRound{0.1, 1}, order); }, "order");
+  for (const double order : {1.0, 0.0, kNan, kInfinity})
+    refused([&] { renyi_divergence(GaussianRound{0.1, 1}, order); }, "order");
   refused([&] { accountant.add(GaussianRound{0.1, 1}, kMostRounds + 1); }, "at most 1000000000 rounds");
   refused([&] { noise_for(0.1, 0, 1, 1e-5); }, "at least one");
   refused([&] { accountant.add(DiscreteGaussianRound{0.1, 0, 1, 1, 1}); }, "a client and a dimension");

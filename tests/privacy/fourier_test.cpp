@@ -11,7 +11,8 @@ namespace {
 
 std::vector<Complex> some(std::size_t n) {
   std::vector<Complex> x(n);
-  for (std::size_t i = 0; i < n; ++i) x[i] = {std::sin(1.0 + 3.7 * static_cast<double>(i * i % 1009)), std::cos(0.3 * static_cast<double>(i))};
+  for (std::size_t i = 0; i < n; ++i)
+    x[i] = {std::sin(1.0 + 3.7 * static_cast<double>(i * i % 1009)), std::cos(0.3 * static_cast<double>(i))};
   return x;
 }
 

@@ -27,9 +27,9 @@ struct GaussianRound {
 // proposition 14). Lengths are in steps of the lattice.
 struct DiscreteGaussianRound {
   double q = 1;
-  std::uint64_t clients = 1;    // fewest that a round is released with
-  double sigma = 0;             // of one client's noise, > 0
-  double l2 = 0;                // largest norm of a client's integers, > 0
+  std::uint64_t clients = 1;  // fewest that a round is released with
+  double sigma = 0;           // of one client's noise, > 0
+  double l2 = 0;              // largest norm of a client's integers, > 0
   std::uint64_t dimension = 1;
   bool operator==(const DiscreteGaussianRound&) const = default;
 };
@@ -37,7 +37,7 @@ struct DiscreteGaussianRound {
 // Noise of the clients, Skellam, whose sums are Skellam (Agarwal, Kairouz, Liu 2021, arXiv 2110.04995). In steps of the lattice.
 struct SkellamRound {
   double q = 1;
-  double variance = 0;          // of the sum of all clients' noise in a coordinate, > 0
+  double variance = 0;  // of the sum of all clients' noise in a coordinate, > 0
   double l2 = 0;
   std::uint64_t dimension = 1;
   bool operator==(const SkellamRound&) const = default;
@@ -67,10 +67,10 @@ struct RenyiEpsilon {
 FEWBITS_API RenyiEpsilon epsilon_from_renyi(std::span<const double> orders, std::span<const double> divergences, double delta);
 
 struct PrivacySpent {
-  double epsilon = 0;                         // the lesser of what the accountings say, of which each is an upper bound
-  double epsilon_rdp = 0;                     // infinite where no order gives one
-  double order = 0;                           // of epsilon_rdp
-  Accounting accounting = Accounting::kRdp;   // kRdp where kPld was asked for and does not apply
+  double epsilon = 0;                        // the lesser of what the accountings say, of which each is an upper bound
+  double epsilon_rdp = 0;                    // infinite where no order gives one
+  double order = 0;                          // of epsilon_rdp
+  Accounting accounting = Accounting::kRdp;  // kRdp where kPld was asked for and does not apply
 };
 
 // Counts rounds of one kind or of many. Equal rounds are kept as one with a count, and what is known of a kind is kept:
