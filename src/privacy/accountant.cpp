@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
-#include <limits>
+#include <string>
 
 #include "fewbits/error.h"
 #include "privacy/privacy_loss.h"
@@ -11,8 +11,6 @@
 
 namespace fewbits::privacy {
 namespace {
-
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 using History = std::vector<std::pair<RoundMechanism, std::uint64_t>>;
 

@@ -251,6 +251,10 @@ TEST(Accountant, VeryManyKindsAreBoundedFromAbove) {
   const double found = many.spent(1e-5).epsilon;
   EXPECT_GE(found, 1.42007 - 1e-4);  // dp-accounting's, of all 200
   EXPECT_LE(found, 1.42007 * 1.02);
+  Accountant by_q;
+  for (int i = 0; i < 40; ++i) by_q.add(GaussianRound{0.005 + 2.5e-4 * i, 1.5}, 5);
+  EXPECT_GE(by_q.spent(1e-5).epsilon, 0.425317 - 1e-5);
+  EXPECT_LE(by_q.spent(1e-5).epsilon, 0.425317 * 1.02);
 }
 
 TEST(Accountant, StopsBeforeTheRoundThatExceeds) {
