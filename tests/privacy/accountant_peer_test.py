@@ -39,6 +39,12 @@ def event(q, z, rounds):
     return dp_event.SelfComposedDpEvent(one if q == 1 else dp_event.PoissonSampledDpEvent(q, one), rounds)
 
 
+def losses(q, z, rounds, delta, grid):
+    accountant = PLDAccountant(value_discretization_interval=grid)
+    accountant.compose(event(q, z, rounds))
+    return accountant.get_epsilon(delta)
+
+
 def settings():
     """Random ones whose epsilon is neither next to nothing nor of no use."""
     random = np.random.default_rng(20)
@@ -58,9 +64,7 @@ class Peer(unittest.TestCase):
         for _, (setting, found) in zip(range(SETTINGS), settings()):
             with self.subTest(setting=setting):
                 q, z, rounds, delta = setting
-                losses = PLDAccountant(value_discretization_interval=GRID)
-                losses.compose(event(q, z, rounds))
-                peer = losses.get_epsilon(delta)
+                peer = losses(q, z, rounds, delta, GRID)
                 self.assertGreaterEqual(found["epsilon"], peer - GRID)
                 self.assertLessEqual(found["epsilon"], peer * 1.01)
                 renyi = rdp.RdpAccountant()
@@ -73,6 +77,16 @@ class Peer(unittest.TestCase):
                 nearest.append(found["epsilon"] / peer - 1)
                 below.append(found["epsilon_rdp"] / bound - 1)
         print(f"losses: {min(nearest):+.2%} to {max(nearest):+.2%} of the peer's; Rényi: {min(below):+.2%} to {max(below):+.2%}")
+
+    def test_small_losses_have_a_finer_grid(self):
+        for setting in ((0.000362, 2.22, 13756, 7.32e-07), (0.00133, 4.48, 68125, 1.61e-06), (0.000829, 3.22, 44793, 4.26e-08),
+                        (0.00207, 18.6, 38, 1.41e-09)):
+            with self.subTest(setting=setting):
+                found = ours(*setting)["epsilon"]
+                self.assertLess(found, losses(*setting, GRID))
+                peer = losses(*setting, GRID / 10)
+                self.assertGreaterEqual(found, peer - GRID / 10)
+                self.assertLessEqual(found, peer * 1.01)
 
 
 if __name__ == "__main__":

@@ -81,8 +81,8 @@ struct PrivacySpent {
 // point of the grid ("connect the dots": Doroshenko et al. 2022, arXiv 2207.04380), for clients removed and for clients
 // added. Its step is 1e-4; a 32nd of the standard deviation s of a round's loss where that is more; down to s/16 where s is
 // below 3e-4; and more where tables would have more than 2^20 entries. It adds at most step^2/8 to the mean loss of a round,
-// and less than 1 % to epsilon. What is left out, less than 1e-9 delta, counts as lost, so that all of it is an upper
-// bound, but for rounding errors below 1e-6 delta.
+// and less than 1 % to epsilon, some per cent where q is below 1e-4. What is left out, less than 1e-9 delta, counts as lost:
+// all of it is an upper bound, but for rounding errors below 1e-6 delta.
 class FEWBITS_API Accountant {
  public:
   explicit Accountant(Accounting accounting = Accounting::kPld);
