@@ -27,7 +27,8 @@ struct Options {
 // "1000" or "1e6".
 std::uint64_t whole(const char* option, double value, double most) {
   if (!(value >= 1 && value <= most && value == std::floor(value)))
-    throw Error(Errc::kBadArgument, std::string(option) + " is a whole number from 1 to " + number(most) + ", not " + number(value));
+    throw Error(Errc::kBadArgument,
+                std::string(option) + " is a whole number from 1 to " + number(most) + ", not " + number(value));
   return static_cast<std::uint64_t>(value);
 }
 
@@ -61,8 +62,7 @@ void answer(const Options& o) {
     rounds = privacy::rounds_for(round, *o.epsilon, o.delta, accounting);
     rounds_rdp = accounting == Accounting::kRdp ? rounds : privacy::rounds_for(round, *o.epsilon, o.delta, Accounting::kRdp);
   }
-  const std::optional<std::uint64_t> clients =
-      o.clients ? std::optional(whole("--clients", *o.clients, 1e15)) : std::nullopt;
+  const std::optional<std::uint64_t> clients = o.clients ? std::optional(whole("--clients", *o.clients, 1e15)) : std::nullopt;
   std::string warning;
   if (clients && o.delta >= 1 / static_cast<double>(*clients))
     warning = "delta is not below 1/clients = " + number(1 / static_cast<double>(*clients)) +
@@ -70,9 +70,14 @@ void answer(const Options& o) {
 
   const PrivacySpent spent = spent_after(round, rounds, o.delta, accounting);
   if (o.json) {
-    ordered_json all = {{"q", o.q}, {"z", round.z}, {"rounds", rounds}, {"delta", o.delta},
-                        {"accountant", o.accountant}, {"epsilon", finite(spent.epsilon)},
-                        {"epsilon_rdp", finite(spent.epsilon_rdp)}, {"order", spent.order}};
+    ordered_json all = {{"q", o.q},
+                        {"z", round.z},
+                        {"rounds", rounds},
+                        {"delta", o.delta},
+                        {"accountant", o.accountant},
+                        {"epsilon", finite(spent.epsilon)},
+                        {"epsilon_rdp", finite(spent.epsilon_rdp)},
+                        {"order", spent.order}};
     if (o.epsilon) all["target_epsilon"] = *o.epsilon;
     if (z_rdp) all["z_rdp"] = *z_rdp;
     if (rounds_rdp) all["rounds_rdp"] = *rounds_rdp;
@@ -80,22 +85,25 @@ void answer(const Options& o) {
     print_json(all);
     return;
   }
-  std::string text = "q            " + number(o.q) + ": the chance of a client to take part in a round\n" +
-                     "z            " + digits(round.z) + ": the noise multiplier" +
-                     (z_rdp && accounting == Accounting::kPld ? "; " + digits(*z_rdp) + " by Rényi divergences" : "") + "\n" +
-                     "rounds       " + std::to_string(rounds) +
-                     (rounds_rdp && accounting == Accounting::kPld ? "; " + std::to_string(*rounds_rdp) + " by Rényi divergences" : "") +
-                     "\n" + "delta        " + number(o.delta) + "\n" + "epsilon      " + digits(spent.epsilon) +
-                     (accounting == Accounting::kPld ? ", by the privacy loss distribution\n             " + digits(spent.epsilon_rdp) : "") +
-                     ", by Rényi divergences" + (spent.order > 0 ? ", at order " + number(spent.order) : "") + "\n";
-  std::vector<std::vector<std::string>> rows = {{"after", "rounds", "epsilon", "by Rényi"}};
-  if (accounting == Accounting::kRdp) rows[0].pop_back();
+  const bool both = accounting == Accounting::kPld;
+  std::string text = "q            " + number(o.q) + ": the chance of a client to take part in a round\n";
+  text += "z            " + digits(round.z) + ": the noise multiplier";
+  if (both && z_rdp) text += "; " + digits(*z_rdp) + " by Rényi divergences";
+  text += "\nrounds       " + std::to_string(rounds);
+  if (both && rounds_rdp) text += "; " + std::to_string(*rounds_rdp) + " by Rényi divergences";
+  text += "\ndelta        " + number(o.delta) + "\nepsilon      " + digits(spent.epsilon);
+  if (both) text += ", by the privacy loss distribution\n             " + digits(spent.epsilon_rdp);
+  text += ", by Rényi divergences";
+  if (spent.order > 0) text += ", at order " + number(spent.order);
+  text += "\n";
+  std::vector<std::vector<std::string>> rows = {{"after", "rounds", "epsilon", "rdp"}};
+  if (!both) rows[0].pop_back();
   for (const int percent : {10, 25, 50, 100}) {
     const std::uint64_t some = rounds * static_cast<std::uint64_t>(percent) / 100;
     if (some == 0) continue;
     const PrivacySpent then = percent == 100 ? spent : spent_after(round, some, o.delta, accounting);
     rows.push_back({std::to_string(percent) + " %", std::to_string(some), digits(then.epsilon)});
-    if (accounting == Accounting::kPld) rows.back().push_back(digits(then.epsilon_rdp));
+    if (both) rows.back().push_back(digits(then.epsilon_rdp));
   }
   if (rows.size() > 1) text += "\n" + table(rows);
   if (!warning.empty()) text += "\nwarning: " + warning + "\n";
@@ -105,7 +113,8 @@ void answer(const Options& o) {
 }  // namespace
 
 void add_privacy_command(CLI::App& app) {
-  CLI::App* command = app.add_subcommand("privacy", "what rounds with noise tell about a client: epsilon, or the noise or rounds for it");
+  CLI::App* command =
+      app.add_subcommand("privacy", "what rounds with noise tell about a client: epsilon, or the noise or rounds for it");
   const auto options = std::make_shared<Options>();
   command->add_option("--q", options->q, "chance of a client to take part in a round, independently of others")->required();
   command->add_option("--z", options->z, "noise multiplier: noise of the sum over the largest norm of a client's update");
@@ -113,11 +122,13 @@ void add_privacy_command(CLI::App& app) {
   command->add_option("--epsilon", options->epsilon, "budget, for the noise or the rounds that keep to it");
   command->add_option("--delta", options->delta, "chance of a failure of the promise; well below 1/clients")->required();
   command->add_option("--clients", options->clients, "clients in all, for a warning where delta is too large for them");
-  command->add_option("--accountant", options->accountant, "pld: the privacy loss distribution; rdp: Rényi divergences, never less")
+  command
+      ->add_option("--accountant", options->accountant, "pld: the privacy loss distribution; rdp: Rényi divergences, never less")
       ->capture_default_str()
       ->check(CLI::IsMember({"pld", "rdp"}));
   add_json(*command, options->json);
-  command->footer(R"(Two of --z, --epsilon and --rounds give the third. Neighbouring data sets differ by one client, added or removed.
+  command->footer(
+      R"(Two of --z, --epsilon and --rounds give the third. Neighbouring data sets differ by one client, added or removed.
 
 Examples:
   fewbits privacy --q 0.01 --z 1.1 --rounds 10000 --delta 1e-5

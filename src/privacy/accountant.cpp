@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
-#include <limits>
+#include <string>
 
 #include "fewbits/error.h"
 #include "privacy/privacy_loss.h"
@@ -11,8 +11,6 @@
 
 namespace fewbits::privacy {
 namespace {
-
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 using History = std::vector<std::pair<RoundMechanism, std::uint64_t>>;
 
@@ -173,11 +171,12 @@ double noise_for(double q, std::uint64_t rounds, double epsilon, double delta, A
       if (high > kMostNoise) throw Error(Errc::kBadArgument, "no noise keeps to so small a budget");
       high *= 2;
     }
-    double low = high;
+    double low = high, factor = 1.1;
     do {
       if (low == kLeastNoise) return kLeastNoise;
       high = low;
-      low = std::max(low / 1.25, kLeastNoise);
+      low = std::max(low / factor, kLeastNoise);
+      factor = std::min(2.0, factor * factor);
     } while (of(low) <= epsilon);
     return fall_to(of, low, high, epsilon, 1e-6);
   };
@@ -191,7 +190,9 @@ std::uint64_t rounds_for(const RoundMechanism& round, double epsilon, double del
   check_budget(epsilon);
   const auto search = [&](Accounting by, std::uint64_t start) {
     Accountant accountant(by);
-    const auto keeps = [&](std::uint64_t count, double& spent) { return (spent = spends(accountant, round, count, delta)) <= epsilon; };
+    const auto keeps = [&](std::uint64_t count, double& spent) {
+      return (spent = spends(accountant, round, count, delta)) <= epsilon;
+    };
     // [low, high): low rounds keep to the budget, high do not.
     std::uint64_t low = 0, high = std::max<std::uint64_t>(start, 1);
     double at_low = 0, at_high = 0, spent = 0;

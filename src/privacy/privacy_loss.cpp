@@ -10,13 +10,13 @@ namespace fewbits::privacy {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-constexpr double kReach = 12;             // standard deviations of the noise that a round's table covers: all but 2e-33
+constexpr double kReach = 12;  // standard deviations of the noise that a round's table covers: all but 2e-33
 constexpr double kStep = 1e-4;
 constexpr double kWindowTail = 1e-10;     // of the tilted sum, outside of the window at either end
 constexpr double kMostEntries = 1 << 20;  // of a table, about
 constexpr double kLargestExponent = 600;
-constexpr std::size_t kMostKinds = 16;
-constexpr std::size_t kKept = 2 * kMostKinds;
+constexpr std::size_t kMostKinds = 32;
+constexpr std::size_t kKeptEntries = 1 << 24;
 
 // Where N(0,1) has been left at x, so that differences are exact in both tails: its lower tail, or the negated upper one.
 double tail(double x) {
@@ -161,10 +161,10 @@ struct Sum {
   double step = 0;
   double deviation = 0;  // of the total loss
   double tilt = 0;
-  double log_mean = 0;   // of exp(tilt * total loss)
-  double low = 0;        // window
+  double log_mean = 0;  // of exp(tilt * total loss)
+  double low = 0;       // window
   double high = 0;
-  double lost = 0;       // probability
+  double lost = 0;  // probability
 
   double log_mean_at(double t) const {
     double sum = 0;
@@ -307,33 +307,53 @@ double choose_step(std::span<const SampledRounds> rounds) {
   }
   const double s = std::sqrt(variance / count), ratio = s / (3.2 * kStep);
   const double fine = std::max({s / 32, std::min(s / 16, kStep), kStep * std::min(1.0, ratio * ratio)});
-  return std::max({fine, range / (2 * kMostEntries), 16 * std::sqrt(variance) / kMostEntries});
+  return std::max({fine, range / kMostEntries, 16 * std::sqrt(variance) / kMostEntries});
 }
 
-// No more than kMostKinds: z is rounded down and q up, to powers of a number that grows until it is enough. Rounds without
-// sampling become one.
+// No more than kMostKinds. The widest set of kinds is halved until there are so many sets; each is as its largest q with its
+// smallest z, which is no more private than any of them. Rounds without sampling become one.
 std::vector<SampledRounds> merged(std::span<const SampledRounds> rounds) {
-  std::vector<SampledRounds> kinds;
-  double precision = 0;  // of the whole
-  for (const SampledRounds& r : rounds)
-    if (r.q == 1) precision += static_cast<double>(r.count) / r.z / r.z;
-  for (double base = 0;; base = base == 0 ? 1.0 / 1024 : 2 * base) {
-    kinds.clear();
-    if (precision > 0) kinds.push_back({1, 1 / std::sqrt(precision), 1});
-    for (SampledRounds r : rounds) {
-      if (r.q == 1 || r.count == 0) continue;
-      if (base > 0) {
-        r.z = std::min(r.z, std::exp(base * std::floor(std::log(r.z) / base)));
-        r.q = std::clamp(std::exp(base * std::ceil(std::log(r.q) / base)), r.q, 1.0);
-      }
-      const auto same = std::find_if(kinds.begin(), kinds.end(), [&](const SampledRounds& k) { return k.q == r.q && k.z == r.z; });
-      if (same == kinds.end())
-        kinds.push_back(r);
-      else
-        same->count += r.count;
+  struct Set {
+    std::vector<SampledRounds> kinds;
+    double least_q = 1, most_q = 0, least_z = kInfinity, most_z = 0;
+    std::uint64_t count = 0;
+    void add(const SampledRounds& r) {
+      kinds.push_back(r);
+      least_q = std::min(least_q, r.q), most_q = std::max(most_q, r.q);
+      least_z = std::min(least_z, r.z), most_z = std::max(most_z, r.z);
+      count += r.count;
     }
-    if (kinds.size() <= kMostKinds) return kinds;
+    double width() const { return std::max(most_q / least_q, most_z / least_z); }
+  };
+  double precision = 0;  // of the sum of those without sampling
+  std::vector<Set> sets(1);
+  for (const SampledRounds& r : rounds) {
+    if (r.q == 1)
+      precision += static_cast<double>(r.count) / r.z / r.z;
+    else if (r.count > 0)
+      sets[0].add(r);
   }
+  std::vector<SampledRounds> kinds;
+  if (precision > 0) kinds.push_back({1, 1 / std::sqrt(precision), 1});
+  if (sets[0].count == 0) return kinds;
+  while (kinds.size() + sets.size() < kMostKinds) {
+    const auto widest =
+        std::max_element(sets.begin(), sets.end(), [](const Set& a, const Set& b) { return a.width() < b.width(); });
+    if (!(widest->width() > 1)) break;
+    const bool by_q = widest->most_q / widest->least_q >= widest->most_z / widest->least_z;
+    const double middle =
+        by_q ? std::sqrt(widest->least_q * widest->most_q) : std::sqrt(widest->least_z) * std::sqrt(widest->most_z);
+    Set below, above;
+    for (const SampledRounds& r : widest->kinds) {
+      const double value = by_q ? r.q : r.z, least = by_q ? widest->least_q : widest->least_z;
+      (value < middle || value == least ? below : above).add(r);
+    }
+    if (above.count == 0) break;  // neighbouring numbers
+    *widest = std::move(below);
+    sets.push_back(std::move(above));
+  }
+  for (const Set& set : sets) kinds.push_back({set.most_q, set.least_z, set.count});
+  return kinds;
 }
 
 }  // namespace
@@ -341,19 +361,26 @@ std::vector<SampledRounds> merged(std::span<const SampledRounds> rounds) {
 struct PrivacyLoss::Round {
   double q, z, step;
   Table removed, added;
+
+  std::size_t entries() const { return removed.p.size() + added.p.size(); }
 };
 
 PrivacyLoss::PrivacyLoss() = default;
 PrivacyLoss::~PrivacyLoss() = default;
 
 const PrivacyLoss::Round& PrivacyLoss::round(double q, double z, double step) {
-  const auto found = std::find_if(kept_.begin(), kept_.end(),
-                                  [&](const Round& r) { return r.q == q && r.z == z && r.step == step; });
+  const auto found =
+      std::find_if(kept_.begin(), kept_.end(), [&](const Round& r) { return r.q == q && r.z == z && r.step == step; });
   if (found != kept_.end()) {
     kept_.splice(kept_.begin(), kept_, found);
   } else {
     kept_.push_front({q, z, step, make_table(q, z, step, true), make_table(q, z, step, false)});
-    if (kept_.size() > kKept) kept_.pop_back();
+    kept_entries_ += kept_.front().entries();
+    // Those of this query are in front.
+    while (kept_entries_ > kKeptEntries && kept_.size() > kMostKinds) {
+      kept_entries_ -= kept_.back().entries();
+      kept_.pop_back();
+    }
   }
   return kept_.front();
 }

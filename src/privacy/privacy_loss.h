@@ -30,6 +30,7 @@ class PrivacyLoss {
   const Round& round(double q, double z, double step);
 
   std::list<Round> kept_;  // the last that were used, latest first
+  std::size_t kept_entries_ = 0;
   std::unique_ptr<Fourier> fourier_;
 };
 

@@ -75,8 +75,7 @@ class LogBinomial {
 double log_excess_at_integer(const GaussianRound& round, double order) {
   LogBinomial binomial(order, round.q);
   LogSum sum;
-  for (double k = 2; k <= order; ++k)
-    sum.add(binomial.next() + log_expm1(k * (k - 1) / 2 / round.z / round.z));
+  for (double k = 2; k <= order; ++k) sum.add(binomial.next() + log_expm1(k * (k - 1) / 2 / round.z / round.z));
   return sum.value();
 }
 
@@ -85,7 +84,8 @@ double log_convex_part(double a, double q, double u) {
   if (u > 600) return a * (std::log(q) + u + std::log1p((1 - q) / q * std::exp(-u)));
   const double y = q * std::expm1(u);
   if (std::abs(a * y) < 1e-2) {
-    const double rest = 1 + (a - 2) / 3 * y * (1 + (a - 3) / 4 * y * (1 + (a - 4) / 5 * y * (1 + (a - 5) / 6 * y * (1 + (a - 6) / 7 * y))));
+    const double rest =
+        1 + (a - 2) / 3 * y * (1 + (a - 3) / 4 * y * (1 + (a - 4) / 5 * y * (1 + (a - 5) / 6 * y * (1 + (a - 6) / 7 * y))));
     return y == 0 ? -kInfinity : std::log(a * (a - 1) / 2 * rest) + 2 * std::log(std::abs(y));
   }
   const double power = a * std::log1p(y);
@@ -97,9 +97,7 @@ double log_convex_part(double a, double q, double u) {
 // and steps are a third of z^2, or of z where that is less.
 double log_excess(const GaussianRound& round, double order) {
   const double z = round.z;
-  const auto log_integrand = [&](double x) {
-    return -x / z * (x / z) / 2 + log_convex_part(order, round.q, (x - 0.5) / z / z);
-  };
+  const auto log_integrand = [&](double x) { return -x / z * (x / z) / 2 + log_convex_part(order, round.q, (x - 0.5) / z / z); };
   const double begin = -12 * z, cell = z / 2;
   const auto cells = static_cast<std::size_t>(std::ceil((order + 24 * z) / cell));
   std::vector<double> ends(cells + 1);
@@ -157,7 +155,8 @@ double divergence(const DiscreteGaussianRound& round, double order) {
     }
     tau += term;
   }
-  const double s1 = l1_bound(round.l2, d) / (std::sqrt(clients) * round.sigma), s2 = round.l2 / (std::sqrt(clients) * round.sigma);
+  const double s1 = l1_bound(round.l2, d) / (std::sqrt(clients) * round.sigma),
+               s2 = round.l2 / (std::sqrt(clients) * round.sigma);
   return sampled(round.q, order, [&](double a) {
     const double third = s2 + std::sqrt(d) * tau;
     return std::min({a / 2 * s2 * s2 + tau * d, a / 2 * (s2 * s2 + 2 * s1 * tau + tau * tau * d), a / 2 * third * third});
@@ -185,7 +184,8 @@ std::vector<double> make_orders() {
 void check(const RoundMechanism& round) {
   std::visit([](const auto& r) { check_q(r.q); }, round);
   if (const auto* gaussian = std::get_if<GaussianRound>(&round)) {
-    if (!(gaussian->z > 0 && std::isfinite(gaussian->z))) refuse("z, the noise multiplier, is a finite number above 0", gaussian->z);
+    if (!(gaussian->z > 0 && std::isfinite(gaussian->z)))
+      refuse("z, the noise multiplier, is a finite number above 0", gaussian->z);
   } else if (const auto* discrete = std::get_if<DiscreteGaussianRound>(&round)) {
     check_positive("sigma, of one client's noise,", discrete->sigma);
     check_positive("l2, the largest norm of a client's integers,", discrete->l2);
@@ -231,7 +231,8 @@ std::vector<double> renyi_divergences(const RoundMechanism& round) {
 RenyiEpsilon epsilon_from_renyi(std::span<const double> orders, std::span<const double> divergences, double delta) {
   check_delta(delta);
   if (orders.size() != divergences.size())
-    throw Error(Errc::kBadArgument, "as many divergences as orders, not " + std::to_string(divergences.size()) + " for " + std::to_string(orders.size()));
+    throw Error(Errc::kBadArgument, "as many divergences as orders, not " + std::to_string(divergences.size()) + " for " +
+                                        std::to_string(orders.size()));
   RenyiEpsilon best{kInfinity, 0};
   for (std::size_t i = 0; i < orders.size(); ++i) {
     const double order = orders[i], divergence = divergences[i];

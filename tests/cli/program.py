@@ -16,7 +16,7 @@ PROGRAM = pathlib.Path(sys.argv.pop(1)).resolve()
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "golden"))  # frame_format: the format written a second time
 
-COMMANDS = ["train", "measure", "encode", "decode", "aggregate", "describe", "inspect", "stages"]
+COMMANDS = ["train", "measure", "encode", "decode", "aggregate", "describe", "inspect", "stages", "privacy"]
 
 
 def run(*arguments, cwd=None, **options):
