@@ -9,7 +9,7 @@
 namespace fewbits::secure {
 namespace {
 
-constexpr std::uint8_t kMagic = 0xFA;
+constexpr std::uint8_t kMagic = 0xF7;
 constexpr std::uint8_t kVersion = 1;
 
 std::span<const std::byte> text(std::string_view label) { return std::as_bytes(std::span(label)); }

@@ -74,9 +74,9 @@ struct Server::State {
 
   Peer& sender(std::uint64_t client) {
     const auto found = std::ranges::lower_bound(peers, client, {}, &Peer::id);
-    if (found == peers.end() || found->id != client) throw Error(Errc::kWrongClient, "is not of this round's cohort");
-    if (found->answers < index(phase)) throw Error(Errc::kWrongClient, "has not answered in an earlier phase, and is out of the round");
-    if (found->answers > index(phase)) throw Error(Errc::kDuplicateClient, "has answered in this phase already");
+    if (found == peers.end() || found->id != client) throw Error(Errc::kWrongClient, "not of this round's cohort");
+    if (found->answers < index(phase)) throw Error(Errc::kWrongClient, "without an answer in an earlier phase, and so out of the round");
+    if (found->answers > index(phase)) throw Error(Errc::kDuplicateClient, "a second message in one phase");
     return *found;
   }
 
@@ -86,8 +86,8 @@ struct Server::State {
     in.expect_end();
     if (found[0] == found[1]) in.malformed("its two keys are equal");
     for (const PublicKey& key : found) {
-      if (keys.contains(key)) in.malformed("has a key that another client has");
-      if (!probe.agree(key)) in.malformed("has a key of low order, which hides nothing");
+      if (keys.contains(key)) in.malformed("a key that another client has");
+      if (!probe.agree(key)) in.malformed("a key of low order, which hides nothing");
     }
     keys.insert(found[0]);
     keys.insert(found[1]);
@@ -116,7 +116,7 @@ struct Server::State {
   void receive_input(ByteReader in) {
     const auto words = in.bytes(round.input_bytes());
     in.expect_end();
-    if (!sums.add(words)) in.malformed("padding bits of its input are set");
+    if (!sums.add(words)) in.malformed("padding bits of the input are set");
   }
 
   void receive_revealed(const Peer& peer, ByteReader in) {
@@ -131,7 +131,7 @@ struct Server::State {
       const auto commitments = std::span(dealer.commitments).subspan(place * kCommitments, kCommitments);
       const auto wanted = kind == Kind::kSelfMask ? commitments.first(kCommitmentBytes) : commitments.last(kCommitmentBytes);
       if (!std::ranges::equal(wanted, round.share_commitment(kind, dealer.id, peer.id, share)))
-        in.malformed("reveals another share of " + name(dealer.id) + " than it was sent");
+        in.malformed("another share of " + name(dealer.id) + " than the one that it was sent");
       found.emplace_back(&dealer.revealed[place], share);
     }
     in.expect_end();

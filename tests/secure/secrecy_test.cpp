@@ -1,8 +1,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
+#include <cstring>
 #include <vector>
 
 #include "kernels/kernels.h"
@@ -124,9 +124,29 @@ TEST(Secrecy, AMaskIsTheKeyStreamOfChaCha20) {
   EXPECT_EQ(word, 0u - 0xADE0B876u);
 }
 
-struct Opened {
-  std::vector<Point> seed_points, key_points;
-};
+// However long: no part of the stream is used twice, in whatever parts it is expanded.
+TEST(Secrecy, AMaskIsOneStreamToItsEnd) {
+  constexpr std::size_t kLength = 3 * 65536 + 77;
+  test::SeededRandom random(12);
+  const Mask one[] = {{Secret::drawn(random), false}};
+  const std::vector<std::uint32_t> zeros(kLength);
+  for (const unsigned bits : {16u, 32u}) {
+    Bytes bytes(kernels::packed_bytes(kLength, bits)), stream(bytes.size());
+    mask(zeros, bits, one, bytes, nullptr);
+    KeyStream whole;
+    whole.start(one[0].key, 0);
+    whole.next(stream);
+    std::vector<std::uint32_t> wanted(kLength);
+    for (std::size_t i = 0; i < kLength; ++i) std::memcpy(&wanted[i], stream.data() + i * bits / 8, bits / 8);
+    std::vector<std::int32_t> symbols(kLength);
+    for (std::size_t at = 0; at < kLength; at += kPackedWords) {
+      const auto now = std::span(symbols).subspan(at, std::min(kPackedWords, kLength - at));
+      ASSERT_TRUE(kernels::unpack(std::span(bytes).subspan(at / 8 * bits, kernels::packed_bytes(now.size(), bits)), bits, now));
+    }
+    ASSERT_TRUE(std::equal(symbols.begin(), symbols.end(), wanted.begin(),
+                           [](std::int32_t a, std::uint32_t b) { return static_cast<std::uint32_t>(a) == b; }));
+  }
+}
 
 // With the shares of t − 1 neighbours, of both kinds, and all messages, no client's seed and no mask key is found.
 TEST(Secrecy, FewerSharesThanTheThresholdOpenNothing) {
