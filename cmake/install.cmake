@@ -10,9 +10,12 @@ function(fewbits_install_libraries export file)
   install(EXPORT ${export} NAMESPACE fewbits:: DESTINATION ${package_dir} FILE ${file})
 endfunction()
 
+# Shared, they find each other where they lie.
+set_target_properties(fewbits_privacy PROPERTIES INSTALL_RPATH "$ORIGIN")
 fewbits_install_libraries(fewbits fewbits-targets.cmake fewbits fewbits_privacy)
 set(absent federated)   # the harness is a part of the build, not of the package
 if(TARGET fewbits_secure)
+  set_target_properties(fewbits_secure PROPERTIES INSTALL_RPATH "$ORIGIN")
   fewbits_install_libraries(fewbits_secure fewbits-secure-targets.cmake fewbits_secure)
   install(FILES cmake/secure_dependencies.cmake DESTINATION ${package_dir})
 else()

@@ -126,6 +126,21 @@ TEST(HostileClient, MessagesOfOtherPhasesRoundsAndSettingsAreRefused) {
   against(settings, Errc::kWrongPlan);
 }
 
+TEST(HostileClient, AnInputWithPaddingThatIsNotZeroIsNotAdded) {
+  for (const std::size_t length : {100u, 4097u, 70'001u}) {
+    TestRound round(small(3, length, 11));
+    round.run_until(Phase::kInputs);
+    const std::uint64_t liar = round.cohort()[0];
+    auto sent = round.answers();
+    Bytes padded = sent[liar];
+    padded.back() |= std::byte{0x80};   // of the plane of single bits, which is the last, in part
+    EXPECT_EQ(refusal([&] { round.server().receive(liar, padded); }), Errc::kMalformed);
+    round.deliver(sent);
+    round.close();
+    EXPECT_TRUE(round.ends_well());
+  }
+}
+
 TEST(HostileClient, WhoHasMissedAPhaseIsOut) {
   for (const Phase phase : {Phase::kKeys, Phase::kShares, Phase::kInputs}) {
     TestRound round(small(5));
