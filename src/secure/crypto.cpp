@@ -62,16 +62,12 @@ Secret Secret::from(std::span<const std::byte> bytes) {
   return secret;
 }
 
-bool equal(std::span<const std::byte> a, std::span<const std::byte> b) noexcept {
-  return a.size() == b.size() && Botan::constant_time_compare(octets(a), octets(b), a.size());
-}
-
 struct KeyPair::State {
+  explicit State(const Secret& secret) : key(copied(secret.bytes)) {}
   Botan::X25519_PrivateKey key;
 };
 
-KeyPair::KeyPair(const Secret& secret)
-    : state_(std::make_unique<State>(State{Botan::X25519_PrivateKey(copied(secret.bytes))})) {
+KeyPair::KeyPair(const Secret& secret) : state_(std::make_unique<State>(secret)) {
   const auto bytes = state_->key.public_value();
   std::memcpy(public_.data(), bytes.data(), public_.size());
 }
@@ -83,7 +79,9 @@ std::optional<Secret> KeyPair::agree(const PublicKey& other) const {
   try {
     const Octets shared = state_->key.agree(octets(std::span(other)), other.size());
     const Secret secret = Secret::from(std::as_bytes(std::span(shared)));
-    if (equal(secret.bytes, Secret().bytes)) return std::nullopt;
+    std::byte any{0};
+    for (const std::byte byte : secret.bytes) any |= byte;
+    if (any == std::byte{0}) return std::nullopt;
     return secret;
   } catch (const Botan::Exception&) {   // a version that looks for zeros by itself
     return std::nullopt;

@@ -35,8 +35,6 @@ struct Secret {
 
 void wipe(std::span<std::byte> bytes) noexcept;
 
-bool equal(std::span<const std::byte> a, std::span<const std::byte> b) noexcept;   // in constant time
-
 // X25519 (RFC 7748).
 class KeyPair {
  public:

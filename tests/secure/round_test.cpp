@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "fewbits/integers.h"
 #include "fewbits/secure/system_random.h"
 #include "fewbits/secure/words.h"
 #include "tests/secure/round.h"
@@ -179,6 +180,33 @@ TEST(Round, AHundredClientsAndTheirBytes) {
       RecordProperty("bytes_of_keys_and_shares", static_cast<int>(bytes - input));
     }
   }
+}
+
+// From updates to their mean: what the server decodes is, to the bit, the mean of the frames that it has not seen.
+TEST(Round, IntegersOfACodecGiveTheMeanOfItsFrames) {
+  constexpr std::size_t kClients = 6;
+  const auto codec = Codec::compile("dither:scale=flat,step=0.05", 3000);
+  const Integers integers(codec, {.seed = 42, .round = 3, .cohort_size = kClients});
+  Settings settings = small(kClients, integers.size(), 14);
+  settings.plan = codec.fingerprint();
+  TestRound round(settings);
+  Aggregator frames(codec, {.seed = 42, .round = 3, .cohort_size = kClients});
+  std::vector<Contribution> left;
+  std::vector<std::int32_t> mine(integers.size());
+  for (std::uint32_t i = 0; i < kClients; ++i) {
+    const std::uint64_t id = round.cohort()[i];
+    const auto update = fewbits::test::normal(3000, id);
+    integers.encode(update, {.client = id, .cohort_index = i}, mine);
+    to_words(mine, settings.bits, round.input(id));
+    if (i == 2) continue;
+    left.push_back({.client = id, .cohort_index = i});
+    frames.add(codec.encode(update, {.seed = 42, .round = 3, .client = id, .cohort = {i, kClients}}), left.back());
+  }
+  round.run_until(Phase::kInputs);
+  round.silent = {round.cohort()[2]};
+  std::vector<std::int64_t> sums(integers.size());
+  from_words(round.finish(), settings.bits, sums);
+  EXPECT_TRUE(fewbits::test::same_bits(integers.mean(sums, left), frames.mean()));
 }
 
 TEST(Words, BitsAreEnoughAndNotMore) {

@@ -103,7 +103,7 @@ TEST(Secrecy, LanesOfOneMaskAreNotThoseOfAnother) {
   }
   for (std::size_t a = 0; a < streams.size(); ++a)
     for (std::size_t b = 0; b < a; ++b) EXPECT_LT(std::abs(correlation(streams[a], streams[b], 16)), 5);
-  EXPECT_TRUE(equal(round.pair_mask(key, 1, 2).bytes, round.pair_mask(key, 2, 1).bytes));
+  EXPECT_EQ(round.pair_mask(key, 1, 2).bytes, round.pair_mask(key, 2, 1).bytes);
 }
 
 // One mask's lanes are the key stream as it is: another language can make them (docs/frame-format.md).
@@ -193,7 +193,7 @@ TEST(Sharing, AnyThresholdOfTheSharesOpens) {
     std::vector<Point> points;
     for (int i = count - threshold; i < count; ++i) points.push_back({static_cast<std::uint8_t>(i + 1), shares[static_cast<std::size_t>(i)]});
     std::ranges::reverse(points);
-    EXPECT_TRUE(equal(joined(points).bytes, secret.bytes));
+    EXPECT_EQ(joined(points).bytes, secret.bytes);
   }
 }
 
