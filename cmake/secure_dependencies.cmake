@@ -1,5 +1,6 @@
-# Botan::Botan, the cryptographic library of fewbits::secure, where it is found: Botan 3, or else 2.19. Installed with the package: a static
-# fewbits::secure needs it where it is linked. Found without pkg-config; CMAKE_PREFIX_PATH says where to look first.
+# Botan::Botan, the cryptographic library of fewbits::secure, where it is found: Botan 3, or else 2.19. Installed with the
+# package: a static fewbits::secure needs it where it is linked. Found without pkg-config; CMAKE_PREFIX_PATH says where to look
+# first.
 set(BOTAN_FOUND FALSE)
 if(TARGET Botan::Botan)
   set(BOTAN_FOUND TRUE)

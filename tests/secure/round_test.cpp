@@ -1,3 +1,5 @@
+#include "tests/secure/round.h"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -6,7 +8,6 @@
 #include "fewbits/integers.h"
 #include "fewbits/secure/system_random.h"
 #include "fewbits/secure/words.h"
-#include "tests/secure/round.h"
 
 namespace fewbits::secure {
 namespace {
@@ -74,7 +75,7 @@ TEST(Round, BelowTheThresholdNothingIsOpened) {
   for (const Phase phase : kPhases) {
     TestRound round(small(10));
     round.run_until(phase);
-    round.silent = some(round, 10 - round.settings().threshold);   // each other has threshold − 1 neighbours
+    round.silent = some(round, 10 - round.settings().threshold);  // each other has threshold − 1 neighbours
     round.deliver(round.answers());
     if (phase != Phase::kUnmasking) {
       EXPECT_EQ(refusal([&] { round.close(); }), Errc::kEmpty);
@@ -211,7 +212,8 @@ TEST(Round, IntegersOfACodecGiveTheMeanOfItsFrames) {
 
 TEST(Words, BitsAreEnoughAndNotMore) {
   // TRUST §3.3: clients 10, 100, 1,000 at 1, 2, 4, 8 bits.
-  const std::map<std::uint64_t, std::vector<unsigned>> table = {{10, {4, 5, 8, 12}}, {100, {7, 9, 11, 15}}, {1000, {10, 12, 14, 18}}};
+  const std::map<std::uint64_t, std::vector<unsigned>> table = {
+      {10, {4, 5, 8, 12}}, {100, {7, 9, 11, 15}}, {1000, {10, 12, 14, 18}}};
   for (const auto& [clients, row] : table) {
     std::vector<unsigned> found;
     for (const unsigned bits : {1u, 2u, 4u, 8u}) found.push_back(word_bits(1u << bits, clients));
@@ -237,7 +239,9 @@ TEST(Words, SumsOfIntegersComeBack) {
         std::vector<std::int32_t> integers(50);
         for (std::size_t i = 0; i < 50; ++i) {
           // The ends are there, at all clients.
-          integers[i] = least + (i == 0 ? 0 : i == 1 ? values - 1 : static_cast<std::int32_t>(random.next() % static_cast<std::uint32_t>(values)));
+          integers[i] = least + (i == 0   ? 0
+                                 : i == 1 ? values - 1
+                                          : static_cast<std::int32_t>(random.next() % static_cast<std::uint32_t>(values)));
           want[i] += integers[i];
         }
         to_words(integers, bits, words);
