@@ -38,25 +38,24 @@ std::vector<Case> mask(std::size_t n, unsigned bits) {
   constexpr std::size_t kMasks = 11;
   return {{"fewbits", Kind::kSubject,
            repeated([words = shared<std::uint32_t>(n, 5), masks = some_masks(kMasks),
-                     bytes = shared<std::byte>(kernels::packed_bytes(n, bits)), bits] {
-             secure::mask(*words, bits, masks, *bytes, nullptr);
-           })},
+                     bytes = shared<std::byte>(kernels::packed_bytes(n, bits)),
+                     bits] { secure::mask(*words, bits, masks, *bytes, nullptr); })},
           key_stream_case(kMasks, n * (bits <= 16 ? 2 : 4))};
 }
 
 // What a server adds of each client.
 std::vector<Case> add_input(std::size_t n, unsigned bits) {
   return {{"fewbits", Kind::kSubject,
-           repeated([sum = std::make_shared<secure::MaskedSum>(n, bits), bytes = shared<std::byte>(kernels::packed_bytes(n, bits))] {
-             sum->add(*bytes);
-           })},
+           repeated([sum = std::make_shared<secure::MaskedSum>(n, bits),
+                     bytes = shared<std::byte>(kernels::packed_bytes(n, bits))] { sum->add(*bytes); })},
           copy_case(n)};
 }
 
 // What a server opens a sum with: 70 survivors' own masks and 30 × 69 of the dropped.
 std::vector<Case> unmask(std::size_t n, std::size_t masks) {
   auto sum = std::make_shared<secure::MaskedSum>(n, 11);
-  return {{"fewbits", Kind::kSubject, repeated([sum, all = some_masks(masks)] { benchmark::DoNotOptimize(sum->opened(all, nullptr)); })},
+  return {{"fewbits", Kind::kSubject,
+           repeated([sum, all = some_masks(masks)] { benchmark::DoNotOptimize(sum->opened(all, nullptr)); })},
           key_stream_case(masks, 2 * n)};
 }
 

@@ -1,4 +1,5 @@
-# find_package(fewbits) gives the target fewbits::fewbits.
+# find_package(fewbits) gives the targets fewbits::fewbits and fewbits::privacy; find_package(fewbits COMPONENTS secure) also
+# fewbits::secure, where the package was built with it.
 include("${CMAKE_CURRENT_LIST_DIR}/fewbits-targets.cmake")
 
 # A shared library brings its own; a static one needs them where it is linked.
@@ -10,3 +11,30 @@ if(fewbits_type STREQUAL "STATIC_LIBRARY")
     set(fewbits_NOT_FOUND_MESSAGE "${FEWBITS_MISSING}")
   endif()
 endif()
+
+set(fewbits_privacy_FOUND TRUE)
+if("secure" IN_LIST fewbits_FIND_COMPONENTS)
+  set(fewbits_secure_FOUND FALSE)
+  if(NOT EXISTS "${CMAKE_CURRENT_LIST_DIR}/fewbits-secure-targets.cmake")
+    set(fewbits_missing_secure "this fewbits was built without secure aggregation (FEWBITS_BUILD_SECURE).")
+  else()
+    if(fewbits_type STREQUAL "STATIC_LIBRARY")
+      include("${CMAKE_CURRENT_LIST_DIR}/secure_dependencies.cmake")
+    endif()
+    if(fewbits_type STREQUAL "STATIC_LIBRARY" AND NOT BOTAN_FOUND)
+      set(fewbits_missing_secure "fewbits::secure needs Botan 3 or 2.19. On Debian or Ubuntu: apt-get install libbotan-2-dev or libbotan-3-dev. Elsewhere: CMAKE_PREFIX_PATH names its folder.")
+    else()
+      include("${CMAKE_CURRENT_LIST_DIR}/fewbits-secure-targets.cmake")
+      set(fewbits_secure_FOUND TRUE)
+    endif()
+  endif()
+endif()
+foreach(fewbits_component IN LISTS fewbits_FIND_COMPONENTS)
+  if(NOT fewbits_${fewbits_component}_FOUND AND fewbits_FIND_REQUIRED_${fewbits_component})
+    set(fewbits_FOUND FALSE)
+    if(NOT fewbits_component STREQUAL "secure")
+      set(fewbits_missing_secure "fewbits has no component ${fewbits_component}: there are privacy and secure.")
+    endif()
+    set(fewbits_NOT_FOUND_MESSAGE "${fewbits_missing_secure}")
+  endif()
+endforeach()

@@ -17,32 +17,38 @@ enum class Step { kAdvertise, kShare, kInput, kUnmask, kDone };
 
 const char* call_of(Step step) {
   switch (step) {
-    case Step::kAdvertise: return "advertise";
-    case Step::kShare: return "share";
-    case Step::kInput: return "masked_input";
-    case Step::kUnmask: return "unmask";
-    case Step::kDone: break;
+    case Step::kAdvertise:
+      return "advertise";
+    case Step::kShare:
+      return "share";
+    case Step::kInput:
+      return "masked_input";
+    case Step::kUnmask:
+      return "unmask";
+    case Step::kDone:
+      break;
   }
   return "none: the round is over";
 }
 
 // What a neighbour has sent for this client to keep.
 struct HeldShares {
-  Secret seed;       // of its self mask
+  Secret seed;  // of its self mask
   Secret mask_key;
 };
 
 struct Neighbour {
   std::uint64_t id = 0;
-  Secret sending, receiving;   // keys of the shares that go to it and come from it
+  Secret sending, receiving;  // keys of the shares that go to it and come from it
   Secret mask;
-  std::optional<HeldShares> held;   // once it has shared
+  std::optional<HeldShares> held;  // once it has shared
 };
 
 }  // namespace
 
 struct Client::State {
-  State(const Settings& settings, std::uint64_t own, privacy::RandomSource& source) : round(settings.resolved()), id(own), random(&source) {}
+  State(const Settings& settings, std::uint64_t own, privacy::RandomSource& source)
+      : round(settings.resolved()), id(own), random(&source) {}
 
   Round round;
   std::uint64_t id;
@@ -50,13 +56,14 @@ struct Client::State {
   Step step = Step::kAdvertise;
   std::optional<KeyPair> sharing, masking;
   Secret mask_secret, seed;
-  std::vector<Neighbour> neighbours;   // by rising id
+  std::vector<Neighbour> neighbours;  // by rising id
 
   const Settings& settings() const { return round.settings(); }
 
   void expect(Step due) const {
     if (step != due)
-      throw Error(Errc::kBadArgument, "client " + std::to_string(id) + " calls " + call_of(due) + ", and what is due is " + call_of(step));
+      throw Error(Errc::kBadArgument,
+                  "client " + std::to_string(id) + " calls " + call_of(due) + ", and what is due is " + call_of(step));
   }
 
   Bytes begun(Message type, std::size_t bytes) const {
@@ -70,7 +77,8 @@ struct Client::State {
   // Throws kEmpty where too few neighbours are left.
   void expect_neighbours(std::size_t left, const char* what) const {
     if (left < settings().threshold)
-      throw Error(Errc::kEmpty, std::to_string(left) + " neighbours " + what + ", fewer than the threshold of " + std::to_string(settings().threshold));
+      throw Error(Errc::kEmpty, std::to_string(left) + " neighbours " + what + ", fewer than the threshold of " +
+                                    std::to_string(settings().threshold));
   }
 
   std::vector<Neighbour> read_neighbours(ByteReader in) const {
@@ -86,7 +94,8 @@ struct Client::State {
     for (Neighbour& neighbour : found) {
       neighbour.id = in.u64();
       if (neighbour.id == id) in.malformed("the client is told to be its own neighbour");
-      if (before != nullptr && neighbour.id <= before->id) in.malformed("neighbours are not in rising order at " + name(neighbour.id));
+      if (before != nullptr && neighbour.id <= before->id)
+        in.malformed("neighbours are not in rising order at " + name(neighbour.id));
       before = &neighbour;
       PublicKey theirs[2];
       for (PublicKey& key : theirs) {
@@ -111,8 +120,10 @@ struct Client::State {
       throw Error(Errc::kChecksumMismatch, name(from.id) + " has sent shares that do not decrypt", in.offset());
     const HeldShares held{Secret::from(plain), Secret::from(std::span(plain).subspan(kKeyBytes))};
     wipe(plain);
-    if (!std::ranges::equal(commitments.first(kCommitmentBytes), round.share_commitment(Kind::kSelfMask, from.id, id, held.seed)) ||
-        !std::ranges::equal(commitments.subspan(kCommitmentBytes), round.share_commitment(Kind::kMaskKey, from.id, id, held.mask_key)))
+    if (!std::ranges::equal(commitments.first(kCommitmentBytes),
+                            round.share_commitment(Kind::kSelfMask, from.id, id, held.seed)) ||
+        !std::ranges::equal(commitments.subspan(kCommitmentBytes),
+                            round.share_commitment(Kind::kMaskKey, from.id, id, held.mask_key)))
       throw Error(Errc::kMalformed, name(from.id) + " has sent other shares than it has committed to", in.offset());
     return held;
   }
@@ -176,10 +187,12 @@ Bytes Client::masked_input(std::span<const std::byte> shares, std::span<const st
   s.expect(Step::kInput);
   const unsigned bits = s.settings().bits;
   if (words.size() != s.settings().length)
-    throw Error(Errc::kBadArgument, "the input has " + std::to_string(words.size()) + " words, not " + std::to_string(s.settings().length));
+    throw Error(Errc::kBadArgument,
+                "the input has " + std::to_string(words.size()) + " words, not " + std::to_string(s.settings().length));
   std::uint32_t all = 0;
   for (const std::uint32_t word : words) all |= word;
-  if (std::uint64_t{all} >> bits != 0) throw Error(Errc::kBadArgument, "the input has a word of more than " + std::to_string(bits) + " bits");
+  if (std::uint64_t{all} >> bits != 0)
+    throw Error(Errc::kBadArgument, "the input has a word of more than " + std::to_string(bits) + " bits");
 
   ByteReader in = s.round.read_header(shares, Message::kForwarded, s.id);
   const auto present = in.bytes((s.neighbours.size() + 7) / 8);
@@ -219,18 +232,24 @@ Bytes Client::unmask(std::span<const std::byte> survivors) {
     const auto fate = static_cast<Fate>(fates[i]);
     if (fate > Fate::kDropped) in.malformed(name(neighbour.id) + " is neither left nor dropped nor absent");
     if ((fate == Fate::kAbsent) == neighbour.held.has_value())
-      in.malformed(name(neighbour.id) + (neighbour.held ? " has shared, and is said to be absent" : " has not shared, and is said to have"));
+      in.malformed(name(neighbour.id) +
+                   (neighbour.held ? " has shared, and is said to be absent" : " has not shared, and is said to have"));
     if (fate == Fate::kSurvived) ++alive;
     if (fate != Fate::kAbsent) out.bytes(fate == Fate::kSurvived ? neighbour.held->seed.bytes : neighbour.held->mask_key.bytes);
   }
   const std::size_t least = alive + 1;
   if (total < least || total > s.settings().clients || (s.round.complete(s.neighbours.size()) && total != least))
-    in.malformed(std::to_string(total) + " clients cannot be left where the client and " + std::to_string(alive) + " of its neighbours are");
+    in.malformed(std::to_string(total) + " clients cannot be left where the client and " + std::to_string(alive) +
+                 " of its neighbours are");
   if (total < s.settings().min_cohort)
-    throw Error(Errc::kEmpty, std::to_string(total) + " clients are left, fewer than min_cohort, " + std::to_string(s.settings().min_cohort));
+    throw Error(Errc::kEmpty,
+                std::to_string(total) + " clients are left, fewer than min_cohort, " + std::to_string(s.settings().min_cohort));
   s.expect_neighbours(alive, "are left");
   s.step = Step::kDone;
-  s.neighbours.clear();
+  s.neighbours.clear();   // what is not needed any more cannot be lost
+  s.seed = s.mask_secret = Secret();
+  s.sharing.reset();
+  s.masking.reset();
   return message;
 }
 

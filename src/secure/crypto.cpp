@@ -34,7 +34,8 @@ constexpr auto kDecrypt = static_cast<Botan::Cipher_Dir>(1);
 
 constexpr std::array<std::uint8_t, 12> kZeroNonce{};
 
-Octets applied(Botan::Cipher_Dir direction, const Secret& key, std::span<const std::byte> associated, std::span<const std::byte> in) {
+Octets applied(Botan::Cipher_Dir direction, const Secret& key, std::span<const std::byte> associated,
+               std::span<const std::byte> in) {
   const auto mode = Botan::AEAD_Mode::create_or_throw("ChaCha20Poly1305", direction);
   mode->set_key(octets(key.bytes), key.bytes.size());
   mode->set_associated_data(octets(associated), associated.size());
@@ -62,16 +63,12 @@ Secret Secret::from(std::span<const std::byte> bytes) {
   return secret;
 }
 
-bool equal(std::span<const std::byte> a, std::span<const std::byte> b) noexcept {
-  return a.size() == b.size() && Botan::constant_time_compare(octets(a), octets(b), a.size());
-}
-
 struct KeyPair::State {
+  explicit State(const Secret& secret) : key(copied(secret.bytes)) {}
   Botan::X25519_PrivateKey key;
 };
 
-KeyPair::KeyPair(const Secret& secret)
-    : state_(std::make_unique<State>(State{Botan::X25519_PrivateKey(copied(secret.bytes))})) {
+KeyPair::KeyPair(const Secret& secret) : state_(std::make_unique<State>(secret)) {
   const auto bytes = state_->key.public_value();
   std::memcpy(public_.data(), bytes.data(), public_.size());
 }
@@ -83,9 +80,11 @@ std::optional<Secret> KeyPair::agree(const PublicKey& other) const {
   try {
     const Octets shared = state_->key.agree(octets(std::span(other)), other.size());
     const Secret secret = Secret::from(std::as_bytes(std::span(shared)));
-    if (equal(secret.bytes, Secret().bytes)) return std::nullopt;
+    std::byte any{0};
+    for (const std::byte byte : secret.bytes) any |= byte;
+    if (any == std::byte{0}) return std::nullopt;
     return secret;
-  } catch (const Botan::Exception&) {   // a version that looks for zeros by itself
+  } catch (const Botan::Exception&) {  // a version that looks for zeros by itself
     return std::nullopt;
   }
 }
@@ -104,12 +103,14 @@ Secret derived(const Secret& key, const Digest& salt, std::span<const std::byte>
   return Secret::from(std::as_bytes(std::span(out)));
 }
 
-void seal(const Secret& key, std::span<const std::byte> associated, std::span<const std::byte> plain, std::span<std::byte> sealed) {
+void seal(const Secret& key, std::span<const std::byte> associated, std::span<const std::byte> plain,
+          std::span<std::byte> sealed) {
   const Octets out = applied(kEncrypt, key, associated, plain);
   std::memcpy(sealed.data(), out.data(), out.size());
 }
 
-bool open(const Secret& key, std::span<const std::byte> associated, std::span<const std::byte> sealed, std::span<std::byte> plain) {
+bool open(const Secret& key, std::span<const std::byte> associated, std::span<const std::byte> sealed,
+          std::span<std::byte> plain) {
   try {
     const Octets out = applied(kDecrypt, key, associated, sealed);
     std::memcpy(plain.data(), out.data(), out.size());
@@ -119,8 +120,8 @@ bool open(const Secret& key, std::span<const std::byte> associated, std::span<co
   }
 }
 
-// Botan's shares are those of draft-mcgrew-tss-03: 16 bytes identifier, hash, threshold, 2 bytes length with the place, the place,
-// and then the values. What comes before the values both ends know.
+// Botan's shares are those of draft-mcgrew-tss-03: 16 bytes identifier, hash, threshold, 2 bytes length with the place, the
+// place, and then the values. What comes before the values both ends know.
 constexpr std::size_t kShareHeader = 20;
 
 std::vector<Secret> split(const Secret& secret, std::size_t threshold, std::size_t count, privacy::RandomSource& random) {
@@ -129,7 +130,8 @@ std::vector<Secret> split(const Secret& secret, std::size_t threshold, std::size
                                                octets(secret.bytes), kKeyBytes, std::vector<std::uint8_t>(16), "None", generator);
   std::vector<Secret> values;
   values.reserve(count);
-  for (const auto& share : shares) values.push_back(Secret::from(std::as_bytes(std::span(share.data())).subspan(kShareHeader + 1)));
+  for (const auto& share : shares)
+    values.push_back(Secret::from(std::as_bytes(std::span(share.data())).subspan(kShareHeader + 1)));
   return values;
 }
 

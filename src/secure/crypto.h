@@ -30,12 +30,10 @@ struct Secret {
   ~Secret();
 
   static Secret drawn(privacy::RandomSource& random);
-  static Secret from(std::span<const std::byte> bytes);   // 32 of them
+  static Secret from(std::span<const std::byte> bytes);  // 32 of them
 };
 
 void wipe(std::span<std::byte> bytes) noexcept;
-
-bool equal(std::span<const std::byte> a, std::span<const std::byte> b) noexcept;   // in constant time
 
 // X25519 (RFC 7748).
 class KeyPair {
@@ -62,17 +60,19 @@ Digest sha256(std::initializer_list<std::span<const std::byte>> pieces);
 Secret derived(const Secret& key, const Digest& salt, std::span<const std::byte> info);
 
 // ChaCha20-Poly1305 (RFC 8439), nonce zero: a key encrypts one message. `sealed` has kTagBytes more than `plain`.
-void seal(const Secret& key, std::span<const std::byte> associated, std::span<const std::byte> plain, std::span<std::byte> sealed);
-bool open(const Secret& key, std::span<const std::byte> associated, std::span<const std::byte> sealed, std::span<std::byte> plain);
+void seal(const Secret& key, std::span<const std::byte> associated, std::span<const std::byte> plain,
+          std::span<std::byte> sealed);
+bool open(const Secret& key, std::span<const std::byte> associated, std::span<const std::byte> sealed,
+          std::span<std::byte> plain);
 
 // Shamir's sharing over GF(2^8), byte by byte: share i (from 0) is the polynomial's value at i + 1. 2 ≤ threshold ≤ count ≤ 254.
 std::vector<Secret> split(const Secret& secret, std::size_t threshold, std::size_t count, privacy::RandomSource& random);
 
 struct Point {
-  std::uint8_t at;   // 1 … 254
+  std::uint8_t at;  // 1 … 254
   Secret value;
 };
-Secret joined(std::span<const Point> points);   // at different places, as many as the threshold
+Secret joined(std::span<const Point> points);  // at different places, as many as the threshold
 
 // The key stream of ChaCha20 (RFC 8439), nonce zero, block counter from 0.
 class KeyStream {

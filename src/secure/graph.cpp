@@ -12,7 +12,7 @@ namespace {
 
 // Uniform below `bound`.
 std::size_t drawn_below(std::uint64_t bound, privacy::RandomSource& random) {
-  const std::uint64_t rejected = (0 - bound) % bound;   // 2^64 mod bound
+  const std::uint64_t rejected = (0 - bound) % bound;  // 2^64 mod bound
   for (;;) {
     std::uint64_t word;
     random.fill(std::as_writable_bytes(std::span(&word, 1)));

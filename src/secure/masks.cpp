@@ -10,9 +10,10 @@
 namespace fewbits::secure {
 namespace {
 
-constexpr unsigned kNarrow = 16;               // bits of a word, up to which a lane has 16
-constexpr std::size_t kPiece = 16 << 10;       // bytes of a key stream at a time: with the lanes that it is added to, in the first cache
-constexpr std::size_t kChunk = 64 << 10;       // words that take all their masks before the next: lanes in the second cache
+constexpr unsigned kNarrow = 16;  // bits of a word, up to which a lane has 16
+constexpr std::size_t kPiece =
+    16 << 10;  // bytes of a key stream at a time: with the lanes that it is added to, in the first cache
+constexpr std::size_t kChunk = 64 << 10;  // words that take all their masks before the next: lanes in the second cache
 
 template <class Lane>
 using Piece = std::array<Lane, kPiece / sizeof(Lane)>;
@@ -85,7 +86,8 @@ void mask_chunks(std::span<const std::uint32_t> words, unsigned bits, std::span<
 
 }  // namespace
 
-void mask(std::span<const std::uint32_t> words, unsigned bits, std::span<const Mask> masks, std::span<std::byte> bytes, Executor* executor) {
+void mask(std::span<const std::uint32_t> words, unsigned bits, std::span<const Mask> masks, std::span<std::byte> bytes,
+          Executor* executor) {
   if (bits <= kNarrow)
     mask_chunks<std::uint16_t>(words, bits, masks, bytes, executor);
   else
@@ -121,7 +123,8 @@ std::vector<std::uint32_t> MaskedSum::opened(std::span<const Mask> masks, Execut
   const auto open = [&]<class Lane>(const std::vector<Lane>& sum) {
     by_chunks(length_, executor, [&](std::size_t first, std::size_t count) {
       KeyStream stream;
-      std::vector<Lane> lanes(sum.begin() + static_cast<std::ptrdiff_t>(first), sum.begin() + static_cast<std::ptrdiff_t>(first + count));
+      std::vector<Lane> lanes(sum.begin() + static_cast<std::ptrdiff_t>(first),
+                              sum.begin() + static_cast<std::ptrdiff_t>(first + count));
       add_masks(masks, first, stream, std::span(lanes));
       for (std::size_t i = 0; i < count; ++i) words[first + i] = lanes[i] & word_mask;
     });

@@ -19,9 +19,10 @@ struct Mask {
   bool subtract = false;
 };
 
-// bytes (shape [kernels::packed_bytes]) = the sum of words, which are below 2^bits, and masks: pieces of kPackedWords words, each packed
-// as by kernels::pack.
-void mask(std::span<const std::uint32_t> words, unsigned bits, std::span<const Mask> masks, std::span<std::byte> bytes, Executor* executor);
+// bytes (shape [kernels::packed_bytes]) = the sum of words, which are below 2^bits, and masks: pieces of kPackedWords words, each
+// packed as by kernels::pack.
+void mask(std::span<const std::uint32_t> words, unsigned bits, std::span<const Mask> masks, std::span<std::byte> bytes,
+          Executor* executor);
 
 // The running sum of packed inputs: one lane a word.
 class MaskedSum {

@@ -14,38 +14,38 @@
 namespace fewbits::secure {
 
 enum class Message : std::uint8_t {
-  kKeys = 1,           // client to server: two public keys
-  kNeighbours = 2,     // back: those of its neighbours
-  kShares = 3,         // client to server: its secrets' shares, encrypted
-  kForwarded = 4,      // back: those for it
-  kInput = 5,          // client to server: the masked input
-  kSurvivors = 6,      // back: who is left
-  kReveal = 7,         // client to server: a share of each
+  kKeys = 1,        // client to server: two public keys
+  kNeighbours = 2,  // back: those of its neighbours
+  kShares = 3,      // client to server: its secrets' shares, encrypted
+  kForwarded = 4,   // back: those for it
+  kInput = 5,       // client to server: the masked input
+  kSurvivors = 6,   // back: who is left
+  kReveal = 7,      // client to server: a share of each
 };
 
 inline constexpr std::size_t kHeaderBytes = 40;
 inline constexpr std::size_t kCommitmentBytes = 16;
 inline constexpr std::size_t kSealedBytes = 2 * kKeyBytes + kTagBytes;
-inline constexpr std::size_t kShareEntry = 2 * kCommitmentBytes + kSealedBytes;   // of one receiver
+inline constexpr std::size_t kShareEntry = 2 * kCommitmentBytes + kSealedBytes;  // of one receiver
 inline constexpr std::size_t kNeighbourEntry = 8 + 2 * kKeyBytes;
 
 // Of a neighbour, in the list of who is left.
 enum class Fate : std::uint8_t {
-  kAbsent = 0,     // has not shared: no part in the masks
-  kSurvived = 1,   // its input is in the sum
-  kDropped = 2,    // has shared, and no input came
+  kAbsent = 0,    // has not shared: no part in the masks
+  kSurvived = 1,  // its input is in the sum
+  kDropped = 2,   // has shared, and no input came
 };
 
-enum class Kind : std::uint8_t { kSelfMask = 1, kMaskKey = 2 };   // of a share
+enum class Kind : std::uint8_t { kSelfMask = 1, kMaskKey = 2 };  // of a share
 
 // One round with its settings, as both ends derive it.
 class Round {
  public:
-  explicit Round(const Settings& settings);   // resolved
+  explicit Round(const Settings& settings);  // resolved
 
   const Settings& settings() const noexcept { return settings_; }
-  std::size_t input_bytes() const noexcept;   // of the packed words
-  bool complete(std::size_t neighbours) const noexcept;   // whether a graph with so many has an edge between all
+  std::size_t input_bytes() const noexcept;              // of the packed words
+  bool complete(std::size_t neighbours) const noexcept;  // whether a graph with so many has an edge between all
 
   void write_header(ByteWriter& out, Message type, std::uint64_t client) const;
 
@@ -57,7 +57,8 @@ class Round {
   Secret pair_mask(const Secret& agreement, std::uint64_t a, std::uint64_t b) const;
   Secret self_mask(const Secret& seed, std::uint64_t client) const;
   Digest seed_commitment(const Secret& seed, std::uint64_t client) const;
-  std::array<std::byte, kCommitmentBytes> share_commitment(Kind kind, std::uint64_t from, std::uint64_t to, const Secret& share) const;
+  std::array<std::byte, kCommitmentBytes> share_commitment(Kind kind, std::uint64_t from, std::uint64_t to,
+                                                           const Secret& share) const;
 
  private:
   Secret keyed(std::string_view label, const Secret& key, std::initializer_list<std::uint64_t> ids) const;

@@ -13,17 +13,17 @@
 namespace fewbits::secure {
 namespace {
 
-constexpr std::size_t kCommitments = 2 * kCommitmentBytes;   // of one receiver: of the share of the seed, and of the mask key
+constexpr std::size_t kCommitments = 2 * kCommitmentBytes;  // of one receiver: of the share of the seed, and of the mask key
 
 struct Peer {
   std::uint64_t id = 0;
-  unsigned answers = 0;   // phases in which it has answered; the next is open to it if they are all before
+  unsigned answers = 0;  // phases in which it has answered; the next is open to it if they are all before
   PublicKey sharing{}, masking{};
-  std::vector<std::size_t> neighbours;   // indices of peers, rising, and so are their ids
+  std::vector<std::size_t> neighbours;  // indices of peers, rising, and so are their ids
   Digest seed_commitment{};
-  Bytes commitments;   // kCommitments for each neighbour
-  Bytes sealed;        // kSealedBytes for each neighbour, until they are forwarded
-  std::vector<std::optional<Secret>> revealed;   // by its neighbours, in their order
+  Bytes commitments;                            // kCommitments for each neighbour
+  Bytes sealed;                                 // kSealedBytes for each neighbour, until they are forwarded
+  std::vector<std::optional<Secret>> revealed;  // by its neighbours, in their order
 
   std::size_t place_of(std::size_t neighbour) const {
     return static_cast<std::size_t>(std::ranges::lower_bound(neighbours, neighbour) - neighbours.begin());
@@ -51,9 +51,9 @@ struct Server::State {
   Round round;
   privacy::RandomSource* random;
   MaskedSum sums;
-  KeyPair probe;   // no secret: finds keys of low order, which agree with every other on zeros
+  KeyPair probe;  // no secret: finds keys of low order, which agree with every other on zeros
   Phase phase = Phase::kKeys;
-  std::vector<Peer> peers;   // by rising id
+  std::vector<Peer> peers;  // by rising id
   std::set<PublicKey> keys;
 
   const Settings& settings() const { return round.settings(); }
@@ -74,9 +74,10 @@ struct Server::State {
 
   Peer& sender(std::uint64_t client) {
     const auto found = std::ranges::lower_bound(peers, client, {}, &Peer::id);
-    if (found == peers.end() || found->id != client) throw Error(Errc::kWrongClient, "is not of this round's cohort");
-    if (found->answers < index(phase)) throw Error(Errc::kWrongClient, "has not answered in an earlier phase, and is out of the round");
-    if (found->answers > index(phase)) throw Error(Errc::kDuplicateClient, "has answered in this phase already");
+    if (found == peers.end() || found->id != client) throw Error(Errc::kWrongClient, "not of this round's cohort");
+    if (found->answers < index(phase))
+      throw Error(Errc::kWrongClient, "without an answer in an earlier phase, and so out of the round");
+    if (found->answers > index(phase)) throw Error(Errc::kDuplicateClient, "a second message in one phase");
     return *found;
   }
 
@@ -86,8 +87,8 @@ struct Server::State {
     in.expect_end();
     if (found[0] == found[1]) in.malformed("its two keys are equal");
     for (const PublicKey& key : found) {
-      if (keys.contains(key)) in.malformed("has a key that another client has");
-      if (!probe.agree(key)) in.malformed("has a key of low order, which hides nothing");
+      if (keys.contains(key)) in.malformed("a key that another client has");
+      if (!probe.agree(key)) in.malformed("a key of low order, which hides nothing");
     }
     keys.insert(found[0]);
     keys.insert(found[1]);
@@ -116,7 +117,7 @@ struct Server::State {
   void receive_input(ByteReader in) {
     const auto words = in.bytes(round.input_bytes());
     in.expect_end();
-    if (!sums.add(words)) in.malformed("padding bits of its input are set");
+    if (!sums.add(words)) in.malformed("padding bits of the input are set");
   }
 
   void receive_revealed(const Peer& peer, ByteReader in) {
@@ -131,7 +132,7 @@ struct Server::State {
       const auto commitments = std::span(dealer.commitments).subspan(place * kCommitments, kCommitments);
       const auto wanted = kind == Kind::kSelfMask ? commitments.first(kCommitmentBytes) : commitments.last(kCommitmentBytes);
       if (!std::ranges::equal(wanted, round.share_commitment(kind, dealer.id, peer.id, share)))
-        in.malformed("reveals another share of " + name(dealer.id) + " than it was sent");
+        in.malformed("another share of " + name(dealer.id) + " than the one that it was sent");
       found.emplace_back(&dealer.revealed[place], share);
     }
     in.expect_end();
@@ -140,8 +141,8 @@ struct Server::State {
 
   void expect_enough() const {
     if (const std::size_t clients = left(); clients < settings().min_cohort)
-      throw Error(Errc::kEmpty, std::to_string(clients) + " clients are left, fewer than min_cohort, " + std::to_string(settings().min_cohort) +
-                                    ": nothing is opened");
+      throw Error(Errc::kEmpty, std::to_string(clients) + " clients are left, fewer than min_cohort, " +
+                                    std::to_string(settings().min_cohort) + ": nothing is opened");
     if (phase == Phase::kKeys) {
       expect_threshold(left() - 1, "a client");
       return;
@@ -230,14 +231,16 @@ struct Server::State {
         if (fate(other) != Fate::kSurvived) continue;
         const auto agreement = masking.agree(other.masking);
         if (!agreement) misdealt(peer);
-        all.push_back({round.pair_mask(*agreement, peer.id, other.id), other.id < peer.id});   // which added it: its neighbour is above
+        all.push_back(
+            {round.pair_mask(*agreement, peer.id, other.id), other.id < peer.id});  // which added it: its neighbour is above
       }
     }
     return all;
   }
 
   [[noreturn]] static void misdealt(const Peer& peer) {
-    throw Error(Errc::kMalformed, name(peer.id) + " has dealt shares that do not open what it has committed to: the sum cannot be opened");
+    throw Error(Errc::kMalformed,
+                name(peer.id) + " has dealt shares that do not open what it has committed to: the sum cannot be opened");
   }
 };
 
@@ -257,10 +260,18 @@ void Server::receive(std::uint64_t client, std::span<const std::byte> message) {
     constexpr Message kTypes[] = {Message::kKeys, Message::kShares, Message::kInput, Message::kReveal};
     const ByteReader in = s.round.read_header(message, kTypes[index(s.phase)], client);
     switch (s.phase) {
-      case Phase::kKeys: s.receive_keys(peer, in); break;
-      case Phase::kShares: s.receive_shares(peer, in); break;
-      case Phase::kInputs: s.receive_input(in); break;
-      case Phase::kUnmasking: s.receive_revealed(peer, in); break;
+      case Phase::kKeys:
+        s.receive_keys(peer, in);
+        break;
+      case Phase::kShares:
+        s.receive_shares(peer, in);
+        break;
+      case Phase::kInputs:
+        s.receive_input(in);
+        break;
+      case Phase::kUnmasking:
+        s.receive_revealed(peer, in);
+        break;
     }
     ++peer.answers;
   });

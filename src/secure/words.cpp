@@ -34,7 +34,8 @@ void to_words(std::span<const std::int32_t> integers, unsigned bits, std::span<s
   const auto low = -static_cast<std::int64_t>(modulus(bits) / 2), high = static_cast<std::int64_t>(modulus(bits));
   for (std::size_t i = 0; i < words.size(); ++i) {
     if (integers[i] < low || integers[i] >= high)
-      throw Error(Errc::kBadArgument, std::to_string(integers[i]) + " is not a number of " + std::to_string(bits) + " bits, at " + std::to_string(i));
+      throw Error(Errc::kBadArgument,
+                  std::to_string(integers[i]) + " is not a number of " + std::to_string(bits) + " bits, at " + std::to_string(i));
     words[i] = static_cast<std::uint32_t>(integers[i]) & mask;
   }
 }
@@ -44,7 +45,8 @@ void from_words(std::span<const std::uint32_t> words, unsigned bits, std::int64_
   const std::uint64_t mask = modulus(bits) - 1;
   for (std::size_t i = 0; i < words.size(); ++i) {
     if (words[i] > mask)
-      throw Error(Errc::kBadArgument, std::to_string(words[i]) + " is not a word of " + std::to_string(bits) + " bits, at " + std::to_string(i));
+      throw Error(Errc::kBadArgument,
+                  std::to_string(words[i]) + " is not a word of " + std::to_string(bits) + " bits, at " + std::to_string(i));
     integers[i] = lowest + static_cast<std::int64_t>((words[i] - static_cast<std::uint64_t>(lowest)) & mask);
   }
 }

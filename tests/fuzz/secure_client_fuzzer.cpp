@@ -25,7 +25,8 @@ bool accepts(std::span<const std::uint8_t> input) {
     return in == 1 ? client.share(to) : in == 2 ? client.masked_input(to, run.inputs[place]) : client.unmask(to);
   };
   require(client.advertise() == run.up[0].at(id));
-  for (std::size_t before = 1; before < phase; ++before) require(answer(before, run.down[before].at(id)) == run.up[before].at(id));
+  for (std::size_t before = 1; before < phase; ++before)
+    require(answer(before, run.down[before].at(id)) == run.up[before].at(id));
   secure::Bytes answered;
   try {
     answered = answer(phase, message);
@@ -35,13 +36,13 @@ bool accepts(std::span<const std::uint8_t> input) {
     return false;
   }
   if (message == right) require(answered == run.up[phase].at(id));
-  if (phase == 2) require(message == right);   // what is encrypted cannot be chosen
+  if (phase == 2) require(message == right);  // what is encrypted cannot be chosen
   if (phase == 3) {
     const secure::Bytes fates(message.begin() + 44, message.end());
     require(count(fates, std::byte{1}) >= 3 && count(fates, std::byte{1}) + count(fates, std::byte{2}) == 4);
     require(answered.size() == 40 + 32 * 4);
   }
-  try {   // one answer: none to the right message, too
+  try {  // one answer: none to the right message, too
     answer(phase, right);
   } catch (const Error& error) {
     require(error.code() == Errc::kBadArgument);

@@ -8,16 +8,16 @@
 
 namespace fewbits::fuzz {
 
-// One round of secure aggregation that went well, with all its messages: five clients, the last of whom sends no input. It is the same in
-// every process, so that one end can be run again with a message of its choice in place of the right one.
+// One round of secure aggregation that went well, with all its messages: five clients, the last of whom sends no input. It is the
+// same in every process, so that one end can be run again with a message of its choice in place of the right one.
 struct SecureRun {
   using Messages = secure::test::TestRound::Messages;
 
   secure::Settings settings = secure::test::small(5, 50, 11);
   std::vector<std::uint64_t> cohort;
-  std::array<Messages, 4> up;     // by phase
-  std::array<Messages, 4> down;   // what a client answers in the phase; of the first, nothing
-  std::vector<std::vector<std::uint32_t>> inputs;   // by place in the cohort
+  std::array<Messages, 4> up;                      // by phase
+  std::array<Messages, 4> down;                    // what a client answers in the phase; of the first, nothing
+  std::vector<std::vector<std::uint32_t>> inputs;  // by place in the cohort
   std::vector<std::uint32_t> sum;
 
   SecureRun() {
@@ -46,7 +46,7 @@ inline const SecureRun& secure_run() {
 }
 
 // The first byte of an input: bits 0 and 1 a phase, 2 and 3 the place of the client at whom it is aimed.
-inline constexpr std::uint8_t kRightHeader = 0x40;   // set: the message's header is put right
+inline constexpr std::uint8_t kRightHeader = 0x40;  // set: the message's header is put right
 
 inline secure::Bytes aimed(std::span<const std::uint8_t> input, const secure::Bytes& right) {
   const auto bytes = std::as_bytes(input.subspan(1));

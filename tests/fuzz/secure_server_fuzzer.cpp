@@ -33,7 +33,7 @@ bool accepts(std::span<const std::uint8_t> input) {
   try {
     deliver(phase, client);
     if (phase != 3 && accepted && message != right && phase < 2) {
-      server.close();   // with keys or shares of its own choice the others' messages are no longer theirs
+      server.close();  // with keys or shares of its own choice the others' messages are no longer theirs
       return true;
     }
     for (std::size_t after = phase; after < 3; ++after) {
@@ -42,7 +42,7 @@ bool accepts(std::span<const std::uint8_t> input) {
       deliver(after + 1, ~0ull);
     }
   } catch (const Error&) {
-    require(accepted && message != right && phase == 0);   // its key may be another client's
+    require(accepted && message != right && phase == 0);  // its key may be another client's
     return true;
   }
   const auto sum = server.sum();

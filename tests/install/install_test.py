@@ -37,10 +37,45 @@ def shared_build(cmake, folder, compiler):
     run(cmake, "--build", folder, "--parallel", os.cpu_count())
 
 
-def configure_consumer(cmake, compiler, prefix, folder, version, expect=0):
+def configure_consumer(cmake, compiler, prefix, folder, version, components=(), expect=0):
     shutil.rmtree(folder, ignore_errors=True)
+    wanted = ";".join(["COMPONENTS", *components]) if components else ""
     return run(cmake, "-S", HERE / "consumer", "-B", folder, f"-DCMAKE_CXX_COMPILER={compiler}",
-               "-DCMAKE_BUILD_TYPE=Release", f"-DCMAKE_PREFIX_PATH={prefix}", f"-DWANTED_VERSION={version}", expect=expect)
+               "-DCMAKE_BUILD_TYPE=Release", f"-DCMAKE_PREFIX_PATH={prefix}", f"-DWANTED_VERSION={version}",
+               f"-DWANTED_COMPONENTS={wanted}", expect=expect)
+
+
+CRYPTOGRAPHY = re.compile(r"botan|crypto|ssl|sodium|gcrypt|nettle|mbed|gnutls", re.I)
+
+
+def libraries_of(program):
+    """All that the loader brings for it; of a program that is linked to a static library, what it needs of that."""
+    return [line.split()[0] for line in run("ldd", program).splitlines() if line.strip()]
+
+
+def parts(cmake, compiler, prefix, consumer, version, has_secure):
+    """The libraries beside fewbits::fewbits, and that programs without secure aggregation have no cryptography in them."""
+    for program in ("consumer", "private_sum"):
+        found = [library for library in libraries_of(consumer / program) if CRYPTOGRAPHY.search(library)]
+        if found:
+            sys.exit(f"{program}, which uses no cryptography, is linked to {', '.join(found)}")
+        run(consumer / program)
+    output = configure_consumer(cmake, compiler, prefix, consumer, version, ["privacy", "no_such"], expect=1)
+    if "no component no_such" not in " ".join(output.split()):
+        sys.exit(f"an unknown component was refused for another reason:\n{output}")
+    if not has_secure:
+        output = configure_consumer(cmake, compiler, prefix, consumer, version, ["secure"], expect=1)
+        if "without secure aggregation" not in " ".join(output.split()):
+            sys.exit(f"secure, which is not there, was refused for another reason:\n{output}")
+        return
+    configure_consumer(cmake, compiler, prefix, consumer, version, ["privacy", "secure"])
+    run(cmake, "--build", consumer)
+    output = run(consumer / "secure_sum")
+    print(output)
+    if "secure: the sum of 3 clients" not in output:
+        sys.exit("secure_sum does not print the sum")
+    if not any(CRYPTOGRAPHY.search(library) for library in libraries_of(consumer / "secure_sum")):
+        print("secure_sum is linked to no shared cryptographic library")
 
 
 def compile_alone(compiler, prefix, header):
@@ -103,6 +138,7 @@ def main():
     print(output)
     if f"fewbits {cache}, mean of 3 clients" not in output:
         sys.exit("the consumer prints another version, or no mean")
+    parts(cmake, compiler, prefix, consumer, f"{major}.{minor}", "fewbits-secure-targets.cmake" in names)
 
     c_programs(c_compiler, prefix, scratch, cache)
 

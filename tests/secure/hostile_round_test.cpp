@@ -35,7 +35,8 @@ std::string complaint(const std::function<void()>& call) {
 
 bool mentions(const std::string& text, std::uint64_t client) {
   const auto at = text.find(name(client));
-  return at != std::string::npos && (at + name(client).size() == text.size() || std::isdigit(text[at + name(client).size()]) == 0);
+  return at != std::string::npos &&
+         (at + name(client).size() == text.size() || std::isdigit(text[at + name(client).size()]) == 0);
 }
 
 struct Lie {
@@ -126,6 +127,21 @@ TEST(HostileClient, MessagesOfOtherPhasesRoundsAndSettingsAreRefused) {
   against(settings, Errc::kWrongPlan);
 }
 
+TEST(HostileClient, AnInputWithPaddingThatIsNotZeroIsNotAdded) {
+  for (const std::size_t length : {100u, 4097u, 70'001u}) {
+    TestRound round(small(3, length, 11));
+    round.run_until(Phase::kInputs);
+    const std::uint64_t liar = round.cohort()[0];
+    auto sent = round.answers();
+    Bytes padded = sent[liar];
+    padded.back() |= std::byte{0x80};  // of the plane of single bits, which is the last, in part
+    EXPECT_EQ(refusal([&] { round.server().receive(liar, padded); }), Errc::kMalformed);
+    round.deliver(sent);
+    round.close();
+    EXPECT_TRUE(round.ends_well());
+  }
+}
+
 TEST(HostileClient, WhoHasMissedAPhaseIsOut) {
   for (const Phase phase : {Phase::kKeys, Phase::kShares, Phase::kInputs}) {
     TestRound round(small(5));
@@ -158,7 +174,7 @@ TEST(HostileClient, UselessKeysAreRefused) {
       EXPECT_EQ(refusal([&] { round.server().receive(liar, message); }), Errc::kMalformed);
     };
     Bytes low(kKeyBytes);
-    refused(low);   // the points 0 and 1, p − 1, p, p + 1
+    refused(low);  // the points 0 and 1, p − 1, p, p + 1
     low[0] = std::byte{1};
     refused(low);
     for (const unsigned last : {0xEC, 0xED, 0xEE}) {
@@ -178,7 +194,7 @@ TEST(HostileClient, UselessKeysAreRefused) {
 TEST(HostileClient, ARevealedShareThatIsNotTheOneSentIsRefusedAndNamed) {
   TestRound round(small(10));
   round.run_until(Phase::kInputs);
-  round.silent = {round.cohort()[0]};   // so that both kinds of shares are revealed
+  round.silent = {round.cohort()[0]};  // so that both kinds of shares are revealed
   round.run_until(Phase::kUnmasking);
   const std::uint64_t liar = round.cohort()[3];
   auto sent = round.answers();
@@ -190,14 +206,19 @@ TEST(HostileClient, ARevealedShareThatIsNotTheOneSentIsRefusedAndNamed) {
   }
   sent.erase(liar);
   round.deliver(sent);
-  EXPECT_EQ(round.server().sum(), round.plain_sum());   // without the liar's shares, and with its input
+  EXPECT_EQ(round.server().sum(), round.plain_sum());  // without the liar's shares, and with its input
 }
 
 // A client whose keys are known here, so that it can say what no honest one does.
 class Liar {
  public:
-  Liar(const Settings& settings, std::uint64_t id) : round_(settings), id_(id), random_(99), sharing_(Secret::drawn(random_)),
-      secret_(Secret::drawn(random_)), masking_(secret_) {}
+  Liar(const Settings& settings, std::uint64_t id)
+      : round_(settings),
+        id_(id),
+        random_(99),
+        sharing_(Secret::drawn(random_)),
+        secret_(Secret::drawn(random_)),
+        masking_(secret_) {}
 
   Bytes keys() {
     Bytes message = begun(Message::kKeys);
@@ -208,12 +229,12 @@ class Liar {
   }
 
   struct Dealing {
-    bool other_commitment = false;   // of the shares
-    bool scattered = false;          // shares on no polynomial of the right degree
-    bool other_seed = false;         // than the one committed to
-    bool other_key = false;          // than the one advertised
-    bool garbage = false;            // not encrypted at all
-    bool only_first = false;         // lies to one neighbour alone
+    bool other_commitment = false;  // of the shares
+    bool scattered = false;         // shares on no polynomial of the right degree
+    bool other_seed = false;        // than the one committed to
+    bool other_key = false;         // than the one advertised
+    bool garbage = false;           // not encrypted at all
+    bool only_first = false;        // lies to one neighbour alone
   };
 
   Bytes shares(const Bytes& neighbours, const Dealing& how) {
@@ -288,11 +309,12 @@ struct WithLiar {
   TestRound::Messages down;
 };
 
-TEST(HostileClient, AnHonestLiarEndsTheRound) {   // so that the tests below see lies and nothing else
+TEST(HostileClient, AnHonestLiarEndsTheRound) {  // so that the tests below see lies and nothing else
   for (const bool drops : {false, true}) {
     WithLiar with({});
     for (const std::uint64_t client : with.round.cohort())
-      if (client != with.id) with.round.server().receive(client, with.round.client(client).masked_input(with.down[client], with.round.input(client)));
+      if (client != with.id)
+        with.round.server().receive(client, with.round.client(client).masked_input(with.down[client], with.round.input(client)));
     if (!drops) with.round.server().receive(with.id, with.liar.input());
     with.down = with.round.server().close();
     for (const std::uint64_t client : with.round.cohort())
@@ -317,7 +339,7 @@ TEST(HostileClient, SharesThatDoNotDecryptOrAreNotThoseCommittedToAreNamedByThei
         ++complaints;
         EXPECT_EQ(error.code(), garbage ? Errc::kChecksumMismatch : Errc::kMalformed);
         EXPECT_TRUE(mentions(error.what(), with.id)) << error.what();
-        EXPECT_EQ(refusal(answer), error.code());   // and it stands where it was
+        EXPECT_EQ(refusal(answer), error.code());  // and it stands where it was
       }
     }
     EXPECT_EQ(complaints, 1u);
@@ -326,10 +348,11 @@ TEST(HostileClient, SharesThatDoNotDecryptOrAreNotThoseCommittedToAreNamedByThei
 
 TEST(HostileClient, WhoDealtSharesThatOpenNothingIsNamed) {
   for (const int lie : {0, 1, 2}) {
-    const bool drops = lie == 2;   // then its mask key is what is opened
+    const bool drops = lie == 2;  // then its mask key is what is opened
     WithLiar with({.scattered = lie == 0, .other_seed = lie == 1, .other_key = lie == 2});
     for (const std::uint64_t client : with.round.cohort())
-      if (client != with.id) with.round.server().receive(client, with.round.client(client).masked_input(with.down[client], with.round.input(client)));
+      if (client != with.id)
+        with.round.server().receive(client, with.round.client(client).masked_input(with.down[client], with.round.input(client)));
     if (!drops) with.round.server().receive(with.id, with.liar.input());
     with.down = with.round.server().close();
     for (const std::uint64_t client : with.round.cohort())
@@ -383,19 +406,21 @@ TEST(HostileServer, AListOfNeighboursMustBeSound) {
   const auto refused = [&](const Bytes& message, Errc code = Errc::kMalformed) {
     EXPECT_EQ(refusal([&] { round.client(id).share(message); }), code);
   };
-  for (std::size_t at = kHeaderBytes; at < count_at; ++at) refused(with_bytes(good, at, {good[at] ^ std::byte{1}}));   // the echo
-  refused(with_bytes(with_bytes(good, kHeaderBytes, part(kHeaderBytes + kKeyBytes, kKeyBytes)), kHeaderBytes + kKeyBytes, part(kHeaderBytes, kKeyBytes)));
-  refused(with_value(good, first, id));                                                    // itself
-  refused(with_bytes(good, second, part(first, 8)));                                       // one twice
-  refused(with_bytes(with_bytes(good, second, part(first, kNeighbourEntry)), first, part(second, kNeighbourEntry)));   // not in order
-  refused(with_bytes(good, first + 8, part(second + 8, kKeyBytes)));                       // keys of another
+  for (std::size_t at = kHeaderBytes; at < count_at; ++at) refused(with_bytes(good, at, {good[at] ^ std::byte{1}}));  // the echo
+  refused(with_bytes(with_bytes(good, kHeaderBytes, part(kHeaderBytes + kKeyBytes, kKeyBytes)), kHeaderBytes + kKeyBytes,
+                     part(kHeaderBytes, kKeyBytes)));
+  refused(with_value(good, first, id));               // itself
+  refused(with_bytes(good, second, part(first, 8)));  // one twice
+  refused(
+      with_bytes(with_bytes(good, second, part(first, kNeighbourEntry)), first, part(second, kNeighbourEntry)));  // not in order
+  refused(with_bytes(good, first + 8, part(second + 8, kKeyBytes)));  // keys of another
   refused(with_bytes(good, first + 8 + kKeyBytes, part(second + 8 + kKeyBytes, kKeyBytes)));
-  refused(with_bytes(good, first + 8, part(kHeaderBytes, kKeyBytes)));                     // its own
-  refused(with_bytes(good, first + 8 + kKeyBytes, part(first + 8, kKeyBytes)));            // one for both uses
-  refused(with_bytes(good, first + 8, Bytes(kKeyBytes)));                                  // of low order
+  refused(with_bytes(good, first + 8, part(kHeaderBytes, kKeyBytes)));           // its own
+  refused(with_bytes(good, first + 8 + kKeyBytes, part(first + 8, kKeyBytes)));  // one for both uses
+  refused(with_bytes(good, first + 8, Bytes(kKeyBytes)));                        // of low order
   refused(with_bytes(good, first + 8 + kKeyBytes, Bytes(kKeyBytes)));
-  refused(with_value(good, count_at, std::uint32_t{5}));                                   // more than agreed on
-  refused(with_value(good, count_at, std::uint32_t{2}), Errc::kEmpty);                     // fewer than the threshold
+  refused(with_value(good, count_at, std::uint32_t{5}));                // more than agreed on
+  refused(with_value(good, count_at, std::uint32_t{2}), Errc::kEmpty);  // fewer than the threshold
   refused(with_value(good, count_at, std::uint32_t{3}), Errc::kTrailingBytes);
   refused(with_value(good, count_at, ~std::uint32_t{0}));
   EXPECT_TRUE(round.ends_well());
@@ -406,7 +431,7 @@ TEST(HostileServer, SharesOfOthersOrOfAnotherRoundAreRefused) {
     Settings settings = small(5);
     settings.round = 4;
     return settings;
-  }());   // the same keys, since randomness begins at the same place
+  }());  // the same keys, since randomness begins at the same place
   round.run_until(Phase::kInputs);
   later.run_until(Phase::kInputs);
   const std::uint64_t id = round.cohort()[1], other = round.cohort()[0];
@@ -416,7 +441,8 @@ TEST(HostileServer, SharesOfOthersOrOfAnotherRoundAreRefused) {
     return Bytes(message.begin() + at, message.begin() + at + kShareEntry);
   };
   const auto refused = [&](const Bytes& changed) {
-    EXPECT_EQ(refusal([&] { round.client(id).masked_input(with_bytes(good, kHeaderBytes + 1, changed), round.input(id)); }), Errc::kChecksumMismatch);
+    EXPECT_EQ(refusal([&] { round.client(id).masked_input(with_bytes(good, kHeaderBytes + 1, changed), round.input(id)); }),
+              Errc::kChecksumMismatch);
   };
   refused(entry(good, 1));
   refused(entry(round.down(other), 0));
@@ -459,7 +485,8 @@ TEST(HostileServer, MinCohortIsTheClientsOwn) {
   round.run_until(Phase::kUnmasking);
   const std::uint64_t id = round.cohort()[1];
   EXPECT_EQ(refusal([&] { round.client(id).unmask(with_value(round.down(id), kHeaderBytes, std::uint32_t{10})); }), Errc::kEmpty);
-  EXPECT_EQ(refusal([&] { round.client(id).unmask(with_value(round.down(id), kHeaderBytes, std::uint32_t{13})); }), Errc::kMalformed);
+  EXPECT_EQ(refusal([&] { round.client(id).unmask(with_value(round.down(id), kHeaderBytes, std::uint32_t{13})); }),
+            Errc::kMalformed);
   EXPECT_TRUE(round.ends_well());
 }
 
@@ -472,7 +499,7 @@ TEST(HostileServer, FewerSharesThanTheThresholdGetNoInput) {
   Bytes two = Bytes(good.begin(), good.begin() + static_cast<std::ptrdiff_t>(kHeaderBytes + 1 + 2 * kShareEntry));
   two[kHeaderBytes] = std::byte{3};
   EXPECT_EQ(refusal([&] { round.client(id).masked_input(two, round.input(id)); }), Errc::kEmpty);
-  two[kHeaderBytes] = std::byte{0x11};   // of four neighbours the fifth
+  two[kHeaderBytes] = std::byte{0x11};  // of four neighbours the fifth
   EXPECT_EQ(refusal([&] { round.client(id).masked_input(two, round.input(id)); }), Errc::kMalformed);
   EXPECT_TRUE(round.ends_well());
 }
@@ -522,9 +549,9 @@ TEST(Settings, WhatCannotBeIsRefused) {
   refused([](Settings& s) { s.clients = 1000, s.neighbours = 256; });
   refused([](Settings& s) { s.neighbours = 10; });
   refused([](Settings& s) { s.neighbours = 1; });
-  refused([](Settings& s) { s.neighbours = 7; });   // not all others, and odd
+  refused([](Settings& s) { s.neighbours = 7; });  // not all others, and odd
   refused([](Settings& s) { s.threshold = 10; });
-  refused([](Settings& s) { s.clients = 11, s.threshold = 5; });   // 5 neighbours of 10 hear one thing, 5 the other
+  refused([](Settings& s) { s.clients = 11, s.threshold = 5; });  // 5 neighbours of 10 hear one thing, 5 the other
   Settings most = small(1000);
   most.neighbours = kMaxNeighbours;
   EXPECT_EQ(most.resolved().threshold, 170u);

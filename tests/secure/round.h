@@ -15,8 +15,8 @@
 #include "kernels/random.h"
 #include "tests/engine/support.h"
 
-// Rounds of secure aggregation with every message at hand. Randomness is the shared generator's here, so that a failure can be repeated:
-// nothing but a test may do that.
+// Rounds of secure aggregation with every message at hand. Randomness is the shared generator's here, so that a failure can be
+// repeated: nothing but a test may do that.
 namespace fewbits::secure::test {
 
 class SeededRandom final : public privacy::RandomSource {
@@ -72,7 +72,7 @@ class TestRound {
     }
   }
 
-  static std::vector<std::uint64_t> ids(std::size_t clients) {   // of all lengths, not in order
+  static std::vector<std::uint64_t> ids(std::size_t clients) {  // of all lengths, not in order
     std::vector<std::uint64_t> all;
     for (std::size_t i = 0; i < clients; ++i) all.push_back((i * 7 % clients + 1) << (i % 3 * 20));
     return all;
@@ -89,10 +89,14 @@ class TestRound {
   Bytes answer(std::uint64_t id) {
     Client& one = clients_.at(id);
     switch (server_.phase()) {
-      case Phase::kKeys: return one.advertise();
-      case Phase::kShares: return one.share(down_.at(id));
-      case Phase::kInputs: return one.masked_input(down_.at(id), inputs_.at(id));
-      case Phase::kUnmasking: return one.unmask(down_.at(id));
+      case Phase::kKeys:
+        return one.advertise();
+      case Phase::kShares:
+        return one.share(down_.at(id));
+      case Phase::kInputs:
+        return one.masked_input(down_.at(id), inputs_.at(id));
+      case Phase::kUnmasking:
+        return one.unmask(down_.at(id));
     }
     return {};
   }

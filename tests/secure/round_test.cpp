@@ -1,11 +1,13 @@
+#include "tests/secure/round.h"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
 
+#include "fewbits/integers.h"
 #include "fewbits/secure/system_random.h"
 #include "fewbits/secure/words.h"
-#include "tests/secure/round.h"
 
 namespace fewbits::secure {
 namespace {
@@ -73,7 +75,7 @@ TEST(Round, BelowTheThresholdNothingIsOpened) {
   for (const Phase phase : kPhases) {
     TestRound round(small(10));
     round.run_until(phase);
-    round.silent = some(round, 10 - round.settings().threshold);   // each other has threshold − 1 neighbours
+    round.silent = some(round, 10 - round.settings().threshold);  // each other has threshold − 1 neighbours
     round.deliver(round.answers());
     if (phase != Phase::kUnmasking) {
       EXPECT_EQ(refusal([&] { round.close(); }), Errc::kEmpty);
@@ -181,9 +183,37 @@ TEST(Round, AHundredClientsAndTheirBytes) {
   }
 }
 
+// From updates to their mean: what the server decodes is, to the bit, the mean of the frames that it has not seen.
+TEST(Round, IntegersOfACodecGiveTheMeanOfItsFrames) {
+  constexpr std::size_t kClients = 6;
+  const auto codec = Codec::compile("dither:scale=flat,step=0.05", 3000);
+  const Integers integers(codec, {.seed = 42, .round = 3, .cohort_size = kClients});
+  Settings settings = small(kClients, integers.size(), 14);
+  settings.plan = codec.fingerprint();
+  TestRound round(settings);
+  Aggregator frames(codec, {.seed = 42, .round = 3, .cohort_size = kClients});
+  std::vector<Contribution> left;
+  std::vector<std::int32_t> mine(integers.size());
+  for (std::uint32_t i = 0; i < kClients; ++i) {
+    const std::uint64_t id = round.cohort()[i];
+    const auto update = fewbits::test::normal(3000, id);
+    integers.encode(update, {.client = id, .cohort_index = i}, mine);
+    to_words(mine, settings.bits, round.input(id));
+    if (i == 2) continue;
+    left.push_back({.client = id, .cohort_index = i});
+    frames.add(codec.encode(update, {.seed = 42, .round = 3, .client = id, .cohort = {i, kClients}}), left.back());
+  }
+  round.run_until(Phase::kInputs);
+  round.silent = {round.cohort()[2]};
+  std::vector<std::int64_t> sums(integers.size());
+  from_words(round.finish(), settings.bits, sums);
+  EXPECT_TRUE(fewbits::test::same_bits(integers.mean(sums, left), frames.mean()));
+}
+
 TEST(Words, BitsAreEnoughAndNotMore) {
   // TRUST §3.3: clients 10, 100, 1,000 at 1, 2, 4, 8 bits.
-  const std::map<std::uint64_t, std::vector<unsigned>> table = {{10, {4, 5, 8, 12}}, {100, {7, 9, 11, 15}}, {1000, {10, 12, 14, 18}}};
+  const std::map<std::uint64_t, std::vector<unsigned>> table = {
+      {10, {4, 5, 8, 12}}, {100, {7, 9, 11, 15}}, {1000, {10, 12, 14, 18}}};
   for (const auto& [clients, row] : table) {
     std::vector<unsigned> found;
     for (const unsigned bits : {1u, 2u, 4u, 8u}) found.push_back(word_bits(1u << bits, clients));
@@ -209,7 +239,9 @@ TEST(Words, SumsOfIntegersComeBack) {
         std::vector<std::int32_t> integers(50);
         for (std::size_t i = 0; i < 50; ++i) {
           // The ends are there, at all clients.
-          integers[i] = least + (i == 0 ? 0 : i == 1 ? values - 1 : static_cast<std::int32_t>(random.next() % static_cast<std::uint32_t>(values)));
+          integers[i] = least + (i == 0   ? 0
+                                 : i == 1 ? values - 1
+                                          : static_cast<std::int32_t>(random.next() % static_cast<std::uint32_t>(values)));
           want[i] += integers[i];
         }
         to_words(integers, bits, words);

@@ -1,8 +1,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
+#include <cstring>
 #include <vector>
 
 #include "kernels/kernels.h"
@@ -23,7 +23,8 @@ std::vector<std::uint32_t> words_of(const Bytes& message, const Settings& settin
   const std::span<const std::byte> packed(message.data() + kHeaderBytes, message.size() - kHeaderBytes);
   for (std::size_t at = 0; at < symbols.size(); at += kPackedWords) {
     const auto now = std::span(symbols).subspan(at, std::min(kPackedWords, symbols.size() - at));
-    EXPECT_TRUE(kernels::unpack(packed.subspan(at / 8 * settings.bits, kernels::packed_bytes(now.size(), settings.bits)), settings.bits, now));
+    EXPECT_TRUE(kernels::unpack(packed.subspan(at / 8 * settings.bits, kernels::packed_bytes(now.size(), settings.bits)),
+                                settings.bits, now));
   }
   return {symbols.begin(), symbols.end()};
 }
@@ -34,7 +35,8 @@ double chi_square(std::span<const std::size_t> counts) {
   for (const std::size_t count : counts) total += static_cast<double>(count);
   const double expected = total / static_cast<double>(counts.size());
   double sum = 0;
-  for (const std::size_t count : counts) sum += (static_cast<double>(count) - expected) * (static_cast<double>(count) - expected) / expected;
+  for (const std::size_t count : counts)
+    sum += (static_cast<double>(count) - expected) * (static_cast<double>(count) - expected) / expected;
   const auto degrees = static_cast<double>(counts.size() - 1);
   return (sum - degrees) / std::sqrt(2 * degrees);
 }
@@ -48,7 +50,8 @@ std::map<std::uint64_t, std::vector<std::uint32_t>> masked(TestRound& round) {
 
 // Correlation of centred words times √n: normal with variance 1 where there is none.
 double correlation(const std::vector<std::uint32_t>& a, const std::vector<std::uint32_t>& b, unsigned bits) {
-  const double middle = (std::ldexp(1, static_cast<int>(bits)) - 1) / 2, variance = (std::ldexp(1, 2 * static_cast<int>(bits)) - 1) / 12;
+  const double middle = (std::ldexp(1, static_cast<int>(bits)) - 1) / 2,
+               variance = (std::ldexp(1, 2 * static_cast<int>(bits)) - 1) / 12;
   double sum = 0;
   for (std::size_t i = 0; i < a.size(); ++i) sum += (static_cast<double>(a[i]) - middle) * (static_cast<double>(b[i]) - middle);
   return sum / variance / std::sqrt(static_cast<double>(a.size()));
@@ -57,7 +60,7 @@ double correlation(const std::vector<std::uint32_t>& a, const std::vector<std::u
 TEST(Secrecy, MaskedWordsAreUniform) {
   for (const unsigned bits : {3u, 8u, 11u, 16u, 20u}) {
     TestRound round(small(3, 1 << 16, bits), bits);
-    for (const std::uint64_t id : round.cohort()) std::ranges::fill(round.input(id), 1u);   // the same everywhere
+    for (const std::uint64_t id : round.cohort()) std::ranges::fill(round.input(id), 1u);  // the same everywhere
     for (const auto& [id, words] : masked(round)) {
       // By their low bits and by their high bits.
       const unsigned used = std::min(bits, 8u);
@@ -75,7 +78,8 @@ TEST(Secrecy, MaskedWordsAreUniform) {
 
 TEST(Secrecy, MaskedInputsOfClientsAndRoundsAreNotCorrelated) {
   constexpr unsigned kBits = 11;
-  // Three rounds whose clients have the same randomness, as after a restart, and so the same keys: the round alone makes masks differ.
+  // Three rounds whose clients have the same randomness, as after a restart, and so the same keys: the round alone makes masks
+  // differ.
   std::vector<std::vector<std::uint32_t>> all;
   for (const std::uint32_t number : {3u, 4u, 5u}) {
     Settings settings = small(4, 1 << 16, kBits);
@@ -95,7 +99,8 @@ TEST(Secrecy, LanesOfOneMaskAreNotThoseOfAnother) {
   const Secret key = Secret::drawn(random);
   std::vector<std::vector<std::uint32_t>> streams;
   const std::vector<std::uint32_t> zeros(kLength);
-  for (const Secret& mask_key : {round.self_mask(key, 1), round.self_mask(key, 2), round.pair_mask(key, 1, 2), round.pair_mask(key, 1, 3)}) {
+  for (const Secret& mask_key :
+       {round.self_mask(key, 1), round.self_mask(key, 2), round.pair_mask(key, 1, 2), round.pair_mask(key, 1, 3)}) {
     Bytes bytes(kHeaderBytes + kernels::packed_bytes(kLength, 16));
     const Mask one[] = {{mask_key, false}};
     mask(zeros, 16, one, std::span(bytes).subspan(kHeaderBytes), nullptr);
@@ -103,7 +108,7 @@ TEST(Secrecy, LanesOfOneMaskAreNotThoseOfAnother) {
   }
   for (std::size_t a = 0; a < streams.size(); ++a)
     for (std::size_t b = 0; b < a; ++b) EXPECT_LT(std::abs(correlation(streams[a], streams[b], 16)), 5);
-  EXPECT_TRUE(equal(round.pair_mask(key, 1, 2).bytes, round.pair_mask(key, 2, 1).bytes));
+  EXPECT_EQ(round.pair_mask(key, 1, 2).bytes, round.pair_mask(key, 2, 1).bytes);
 }
 
 // One mask's lanes are the key stream as it is: another language can make them (docs/frame-format.md).
@@ -124,9 +129,29 @@ TEST(Secrecy, AMaskIsTheKeyStreamOfChaCha20) {
   EXPECT_EQ(word, 0u - 0xADE0B876u);
 }
 
-struct Opened {
-  std::vector<Point> seed_points, key_points;
-};
+// However long: no part of the stream is used twice, in whatever parts it is expanded.
+TEST(Secrecy, AMaskIsOneStreamToItsEnd) {
+  constexpr std::size_t kLength = 3 * 65536 + 77;
+  test::SeededRandom random(12);
+  const Mask one[] = {{Secret::drawn(random), false}};
+  const std::vector<std::uint32_t> zeros(kLength);
+  for (const unsigned bits : {16u, 32u}) {
+    Bytes bytes(kernels::packed_bytes(kLength, bits)), stream(bytes.size());
+    mask(zeros, bits, one, bytes, nullptr);
+    KeyStream whole;
+    whole.start(one[0].key, 0);
+    whole.next(stream);
+    std::vector<std::uint32_t> wanted(kLength);
+    for (std::size_t i = 0; i < kLength; ++i) std::memcpy(&wanted[i], stream.data() + i * bits / 8, bits / 8);
+    std::vector<std::int32_t> symbols(kLength);
+    for (std::size_t at = 0; at < kLength; at += kPackedWords) {
+      const auto now = std::span(symbols).subspan(at, std::min(kPackedWords, kLength - at));
+      ASSERT_TRUE(kernels::unpack(std::span(bytes).subspan(at / 8 * bits, kernels::packed_bytes(now.size(), bits)), bits, now));
+    }
+    ASSERT_TRUE(std::equal(symbols.begin(), symbols.end(), wanted.begin(),
+                           [](std::int32_t a, std::uint32_t b) { return static_cast<std::uint32_t>(a) == b; }));
+  }
+}
 
 // With the shares of t − 1 neighbours, of both kinds, and all messages, no client's seed and no mask key is found.
 TEST(Secrecy, FewerSharesThanTheThresholdOpenNothing) {
@@ -140,7 +165,7 @@ TEST(Secrecy, FewerSharesThanTheThresholdOpenNothing) {
     const Digest commitment = round.seed_commitment(seed, 5);
     std::vector<Point> points;
     for (const std::size_t i : {1, 3, 4, 5, 6, 8}) points.push_back({static_cast<std::uint8_t>(i + 1), shares[i]});
-    EXPECT_NE(round.seed_commitment(joined(points), 5), commitment);   // a polynomial of lower degree
+    EXPECT_NE(round.seed_commitment(joined(points), 5), commitment);  // a polynomial of lower degree
     // Any value of a seventh share is possible, and each opens another seed: so the six say nothing.
     Secret guess = Secret::drawn(random);
     points.push_back({1, guess});
@@ -171,9 +196,10 @@ TEST(Sharing, AnyThresholdOfTheSharesOpens) {
     const auto shares = split(secret, static_cast<std::size_t>(threshold), static_cast<std::size_t>(count), random);
     ASSERT_EQ(shares.size(), static_cast<std::size_t>(count));
     std::vector<Point> points;
-    for (int i = count - threshold; i < count; ++i) points.push_back({static_cast<std::uint8_t>(i + 1), shares[static_cast<std::size_t>(i)]});
+    for (int i = count - threshold; i < count; ++i)
+      points.push_back({static_cast<std::uint8_t>(i + 1), shares[static_cast<std::size_t>(i)]});
     std::ranges::reverse(points);
-    EXPECT_TRUE(equal(joined(points).bytes, secret.bytes));
+    EXPECT_EQ(joined(points).bytes, secret.bytes);
   }
 }
 
@@ -186,7 +212,7 @@ TEST(Sharing, IsShamirsOverTheFieldOfAes) {
     return product;
   };
   const auto inverse = [&](unsigned a) {
-    unsigned power = a;   // a^254
+    unsigned power = a;  // a^254
     for (int i = 0; i < 6; ++i) power = times(times(power, power), a);
     return times(power, power);
   };

@@ -6,8 +6,8 @@
 #include "secure/graph.h"
 #include "tests/secure/round.h"
 
-// The defaults of Settings, computed again: a cohort of n with a circulant graph in random order, so that who is a client's neighbour is
-// a hypergeometric draw, and a union bound over the clients (Bell et al. 2020, §4).
+// The defaults of Settings, computed again: a cohort of n with a circulant graph in random order, so that who is a client's
+// neighbour is a hypergeometric draw, and a union bound over the clients (Bell et al. 2020, §4).
 namespace fewbits::secure {
 namespace {
 
@@ -18,15 +18,17 @@ double tail(std::size_t population, std::size_t marked, std::size_t drawn, std::
   double sum = 0;
   for (std::size_t i = least; i <= std::min(marked, drawn); ++i) {
     if (drawn - i > population - marked) continue;
-    const auto [n, m, k, x] = std::tuple(static_cast<double>(population), static_cast<double>(marked), static_cast<double>(drawn), static_cast<double>(i));
+    const auto [n, m, k, x] = std::tuple(static_cast<double>(population), static_cast<double>(marked), static_cast<double>(drawn),
+                                         static_cast<double>(i));
     sum += std::exp(log_choose(m, x) + log_choose(n - m, k - x) - log_choose(n, k));
   }
   return sum;
 }
 
 struct Risk {
-  double read;   // someone's two secrets are opened by two views, with the corrupt among its neighbours: 2 threshold ≤ neighbours + corrupt
-  double lost;   // someone keeps fewer neighbours than the threshold
+  double read;  // someone's two secrets are opened by two views, with the corrupt among its neighbours: 2 threshold ≤ neighbours
+                // + corrupt
+  double lost;  // someone keeps fewer neighbours than the threshold
 };
 
 Risk risk(std::size_t n, std::size_t neighbours, std::size_t threshold) {

@@ -21,8 +21,8 @@ namespace fewbits::secure {
 //   to_server(client.masked_input(from_server(), words));
 //   to_server(client.unmask(from_server()));
 //
-// Against a server that follows the protocol and is curious, with up to threshold − 1 of the client's neighbours in league with it.
-// Of an active one: two views of who is left are refused by the threshold; a cohort made up, or a graph not drawn at random,
+// Against a server that follows the protocol and is curious, with up to threshold − 1 of the client's neighbours in league with
+// it. Of an active one: two views of who is left are refused by the threshold; a cohort made up, or a graph not drawn at random,
 // is not seen (there is no consistency phase, and no signatures).
 //
 // Calls come in this order, each answers once, and a call that throws changes nothing: kBadArgument for calls out of order,
@@ -30,7 +30,8 @@ namespace fewbits::secure {
 // kWrongClient for those of another round, settings or client. The text names the client at fault, if there is one.
 class FEWBITS_API Client {
  public:
-  // `random` must be cryptographic (SystemRandom), and outlive the call of `share`. Throws kBadArgument for settings that cannot be.
+  // `random` must be cryptographic (SystemRandom), and outlive the call of `share`. Throws kBadArgument for settings that cannot
+  // be.
   Client(const Settings& settings, std::uint64_t id, privacy::RandomSource& random);
   ~Client();
   Client(Client&&) noexcept;
@@ -40,7 +41,8 @@ class FEWBITS_API Client {
   Bytes advertise();
 
   // From the neighbours' public keys: shares of this client's secrets, each encrypted for one neighbour. Throws also for fewer
-  // neighbours than the threshold, another echo of its own keys, equal keys, and keys that agree with every other on the same secret.
+  // neighbours than the threshold, another echo of its own keys, equal keys, and keys that agree with every other on the same
+  // secret.
   Bytes share(std::span<const std::byte> neighbours);
 
   // From the neighbours' shares: the input (shape [length], words below 2^bits), masked, bits/8 bytes a word. The mask is used
@@ -49,11 +51,12 @@ class FEWBITS_API Client {
   Bytes masked_input(std::span<const std::byte> shares, std::span<const std::uint32_t> words, Executor* executor = nullptr);
 
   // From the list of who is left: of each neighbour the share of its self mask, if its input arrived, or else of its mask key,
-  // never both. Answers one list a round, of at least the threshold of neighbours and of min_cohort clients left; throws kEmpty for fewer.
+  // never both. Answers one list a round, of at least the threshold of neighbours and of min_cohort clients left; throws kEmpty
+  // for fewer.
   Bytes unmask(std::span<const std::byte> survivors);
 
   std::uint64_t id() const noexcept;
-  const Settings& settings() const noexcept;   // with defaults in place
+  const Settings& settings() const noexcept;  // with defaults in place
 
  private:
   struct State;

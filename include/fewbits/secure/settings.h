@@ -16,12 +16,12 @@ inline constexpr std::size_t kMaxNeighbours = 254;
 // What client and server have agreed on for one round of secure aggregation. Every message names it, and each side refuses
 // what was made with other settings than its own.
 struct Settings {
-  std::uint64_t session = 0;    // the run
+  std::uint64_t session = 0;  // the run
   std::uint32_t round = 0;
-  std::uint64_t plan = 0;       // what the words stand for: Codec::fingerprint
-  std::size_t length = 0;       // words of an input
-  unsigned bits = 0;            // of a word, 1 … 32: sums are mod 2^bits (words.h)
-  std::size_t clients = 0;      // that are asked
+  std::uint64_t plan = 0;   // what the words stand for: Codec::fingerprint
+  std::size_t length = 0;   // words of an input
+  unsigned bits = 0;        // of a word, 1 … 32: sums are mod 2^bits (words.h)
+  std::size_t clients = 0;  // that are asked
 
   // Clients that share secrets and masks with each: an even number, or clients − 1. 0: all up to 100 clients, above that
   // 52 (to 1,000), 62 (10,000), 68 (100,000).

@@ -15,13 +15,14 @@ namespace fewbits::secure {
 // ⌈log2(clients · (values − 1) + 1)⌉, at least 1. Throws kBadArgument where either is 0, and for more than 32 bits.
 FEWBITS_API unsigned word_bits(std::uint64_t values, std::uint64_t clients);
 
-// words[i] = integers[i] mod 2^bits; shapes are equal. Throws kBadArgument for lengths that differ, and for an integer that is neither
-// a signed nor an unsigned number of so many bits.
+// words[i] = integers[i] mod 2^bits; shapes are equal. Throws kBadArgument for lengths that differ, and for an integer that is
+// neither a signed nor an unsigned number of so many bits.
 FEWBITS_API void to_words(std::span<const std::int32_t> integers, unsigned bits, std::span<std::uint32_t> words);
 
-// integers[i] = the number from `lowest` to lowest + 2^bits − 1 whose word is words[i]; as Integers::mean takes them. `lowest`: what the sum
-// cannot fall below, clients · the least value. Throws kBadArgument for lengths that differ, and words of more bits.
-FEWBITS_API void from_words(std::span<const std::uint32_t> words, unsigned bits, std::int64_t lowest, std::span<std::int64_t> integers);
+// integers[i] = the number from `lowest` to lowest + 2^bits − 1 whose word is words[i]; as Integers::mean takes them. `lowest`:
+// what the sum cannot fall below, clients · the least value. Throws kBadArgument for lengths that differ, and words of more bits.
+FEWBITS_API void from_words(std::span<const std::uint32_t> words, unsigned bits, std::int64_t lowest,
+                            std::span<std::int64_t> integers);
 
 // The same, centred: from −2^(bits−1) to 2^(bits−1) − 1.
 FEWBITS_API void from_words(std::span<const std::uint32_t> words, unsigned bits, std::span<std::int64_t> integers);
