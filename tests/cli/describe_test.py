@@ -25,7 +25,7 @@ class Describe(ProgramTest):
 
     def test_json_has_these_fields(self):
         said = self.describe("b=f32; *=hadamard+quantize:bits=4")
-        self.assertEqual(list(said), ["plan", "structure", "coordinates", "parameters", "unbiased", "nmse_bound", "norm_growth",
+        self.assertEqual(list(said), ["plan", "structure", "coordinates", "parameters", "unbiased", "nmse_bound", "norm_growth", "norm_added",
                                       "max_frame_bytes", "fixed_size", "max_bits_per_coordinate", "groups",
                                       "fingerprint"])
         self.assertEqual(said["plan"], "b=f32+pack; *=hadamard:seed=round+quantize:bits=4,block=0+pack")
@@ -34,7 +34,7 @@ class Describe(ProgramTest):
         self.assertEqual([group["coordinates"] for group in said["groups"]], [50, 2000])
         self.assertEqual([group["sum_domain"] for group in said["groups"]], ["update", "hadamard"])
         self.assertEqual(list(said["groups"][0]), ["rule", "stages", "tensors", "coordinates", "values", "unbiased", "nmse_bound",
-                                                   "norm_growth", "max_bytes", "fixed_size", "sum_domain"])
+                                                   "norm_growth", "norm_added", "max_bytes", "fixed_size", "sum_domain"])
 
     def test_no_frame_is_longer_and_a_fixed_size_is_kept(self):
         for plan in PLANS:
