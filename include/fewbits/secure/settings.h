@@ -15,7 +15,7 @@ inline constexpr std::size_t kMaxNeighbours = 254;
 
 // What client and server have agreed on for one round of secure aggregation. Every message names it, and each side refuses
 // what was made with other settings than its own.
-struct Settings {
+struct FEWBITS_API Settings {
   std::uint64_t session = 0;  // the run
   std::uint32_t round = 0;
   std::uint64_t plan = 0;   // what the words stand for: Codec::fingerprint
