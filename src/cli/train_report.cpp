@@ -72,6 +72,7 @@ std::string Progress::status(const federated::RoundResult& round, std::optional<
   std::string text = "round " + std::to_string(round.round) + "/" + std::to_string(rounds_) + "  " + std::string(metric_.name) + " " +
                      (score ? score_text(metric_, *score, 1) : "-") + "  " +
                      three_digits(static_cast<double>(round.upload_bytes) / 1e6) + " MB up";
+  if (round.epsilon) text += "  epsilon " + three_digits(*round.epsilon);
   if (rounds_left_ > 0) {
     text += "  " + clock_text(seconds_run_ / static_cast<double>(rounds_run_) * static_cast<double>(rounds_left_)) + " left";
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "cli/common.h"
 #include "cli/train_report.h"
 #include "federated/spread.h"
 #include "fewbits/federated/summary.h"
@@ -105,6 +106,8 @@ ordered_json summary_of_seed(const SummaryTerms& terms, const SeedRun& run) {
                                          static_cast<double>(*reference->rounds_to_target);
     }
     if (!plan.personal.empty()) entry["personal"] = personal_json(plan.personal);
+    const auto empty = std::ranges::count(plan.rounds, std::size_t{0}, &federated::RoundResult::clients);
+    if (empty > 0) entry["empty_rounds"] = empty;
     if (plan.noise_multiplier && !plan.rounds.empty()) {
       entry["privacy"] = {{"epsilon", or_null(plan.rounds.back().epsilon)}, {"delta", terms.settings.privacy.delta},
                           {"noise_multiplier", *plan.noise_multiplier}, {"clip", or_null(plan.rounds.back().clip)}};
@@ -222,14 +225,17 @@ std::string personal_text(const ordered_json& plans, const ScoreColumn& score) {
   return text;
 }
 
-// What each plan's rounds have told about a client.
-std::string privacy_text(const ordered_json& plans) {
+// Rounds that came to nothing, and what each plan's have told about a client.
+std::string rounds_text(const ordered_json& plans) {
   std::string text;
   for (const auto& plan : plans) {
+    if (plan.contains("empty_rounds"))
+      text += plan.at("label").template get<std::string>() + ": " + std::to_string(plan.at("empty_rounds").template get<std::size_t>()) +
+              " rounds came to nothing: too few clients\n";
     if (!plan.contains("privacy")) continue;
     const auto& privacy = plan.at("privacy");
     text += plan.at("label").template get<std::string>() + ": epsilon " + three_digits(privacy.at("epsilon")) + " at delta " +
-            three_digits(privacy.at("delta")) + " for each client, by noise of " + three_digits(privacy.at("noise_multiplier")) +
+            number(privacy.at("delta")) + " for each client, by noise of " + three_digits(privacy.at("noise_multiplier")) +
             " times the norm " + three_digits(privacy.at("clip")) + "\n";
   }
   return text;
@@ -258,7 +264,7 @@ std::string table_of_seed(const ordered_json& summary) {
     rows.back().push_back(seconds.is_null() ? "-" : three_digits(seconds.get<double>() / 3600));
     rows.back().push_back(fixed(sent > 0 ? 100 * wasted / sent : 0, 1));
   }
-  std::string text = aligned(rows) + personal_text(plans, score) + privacy_text(plans);
+  std::string text = aligned(rows) + personal_text(plans, score) + rounds_text(plans);
   for (const auto& plan : summary.at("plans")) {
     if (plan.contains("stopped")) {
       text += plan.at("label").get<std::string>() + ": " + plan.at("stopped").get<std::string>() + "\n";

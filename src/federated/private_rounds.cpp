@@ -58,6 +58,7 @@ PrivateRounds::PrivateRounds(const PrivacyOptions& privacy, const Options& optio
             "chance and independently; for cohorts of a fixed size that does not hold. A deployment that cannot sample accounts with 1");
     require(privacy.delta > 0 && privacy.delta < 1, "privacy needs delta, over 0 and less than 1: at most 1 in the number of clients");
   }
+  if (options.secure && (privacy.epsilon || privacy.noise_multiplier > 0)) least_cohort_ = least_cohort_of(options);
   if (privacy.noise_by_clients) {
     spread_noise(options, values);
   } else if (privacy.epsilon) {
@@ -78,12 +79,26 @@ privacy::RoundMechanism PrivateRounds::round() const {
                                         .l2 = client_noise_->l2(), .dimension = client_noise_->values()};
 }
 
+// That a round is refused for its few clients tells of them, which nothing accounts for: it must be as rare as a failure that delta allows.
+std::size_t PrivateRounds::least_cohort_of(const Options& options) const {
+  double arrives = q_;
+  if (options.links) {
+    require(!options.links->deadline, "privacy with secure aggregation does not go with a deadline: how many clients a round loses by it is not known before");
+    arrives *= (1 - options.links->lost) * (1 - options.links->away);
+  }
+  const std::size_t least = fewest(clients_, arrives, options_.delta / options.rounds);
+  require(least >= options.secure->min_cohort,
+          "of " + std::to_string(std::llround(clients_ * arrives)) + " clients a round on average fewer than min-cohort, " +
+              std::to_string(options.secure->min_cohort) + ", would come more often than in a share of delta/rounds, and a round that is refused "
+              "tells of its clients; at least " + std::to_string(least) + " come. Ask more clients, or lower min-cohort");
+  return least;
+}
+
 // So much from each client that the fewest whose sum is opened add the noise that is asked for.
 void PrivateRounds::spread_noise(const Options& options, std::size_t values) {
   require(options.secure.has_value(), "noise by clients goes with secure aggregation: a single one's is too little for its own update");
   require(!options_.adaptive, "noise by clients does not go with an adaptive norm, which needs a count of its own");
   require(noise_multiplier_ > 0 || options_.epsilon, "noise by clients needs epsilon or noise-multiplier");
-  least_cohort_ = std::max(fewest(clients_, q_, options_.delta / options.rounds), options.secure->min_cohort);
   const double most = cohort() + 4 * std::sqrt(cohort());
   const auto of = [&](double multiplier) {
     const double sigma = multiplier * clipping_.norm() / std::sqrt(static_cast<double>(least_cohort_));

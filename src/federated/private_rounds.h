@@ -62,6 +62,7 @@ class PrivateRounds {
 
  private:
   privacy::RoundMechanism round() const;
+  std::size_t least_cohort_of(const Options& options) const;
   void spread_noise(const Options& options, std::size_t values);
   double update_noise() const noexcept;
   double count_noise() const noexcept;
