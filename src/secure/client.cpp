@@ -31,6 +31,10 @@ const char* call_of(Step step) {
   return "none: the round is over";
 }
 
+// Of save: the most beside neighbours, and of each.
+constexpr std::size_t kStateBytes = 1 + 4 + 3 * kKeyBytes;
+constexpr std::size_t kStateEntry = 8 + 1 + 2 * kKeyBytes;
+
 // What a neighbour has sent for this client to keep.
 struct HeldShares {
   Secret seed;  // of its self mask
@@ -55,7 +59,8 @@ struct Client::State {
   privacy::RandomSource* random;
   Step step = Step::kAdvertise;
   std::optional<KeyPair> sharing, masking;
-  Secret mask_secret, seed;
+  Secret share_secret, mask_secret;  // of these
+  Secret seed;
   std::vector<Neighbour> neighbours;  // by rising id
 
   const Settings& settings() const { return round.settings(); }
@@ -141,7 +146,8 @@ const Settings& Client::settings() const noexcept { return state_->settings(); }
 Bytes Client::advertise() {
   State& s = *state_;
   s.expect(Step::kAdvertise);
-  KeyPair sharing(Secret::drawn(*s.random));
+  s.share_secret = Secret::drawn(*s.random);
+  KeyPair sharing(s.share_secret);
   s.mask_secret = Secret::drawn(*s.random);
   KeyPair masking(s.mask_secret);
   Bytes message = s.begun(Message::kKeys, 2 * kKeyBytes);
@@ -247,10 +253,77 @@ Bytes Client::unmask(std::span<const std::byte> survivors) {
   s.expect_neighbours(alive, "are left");
   s.step = Step::kDone;
   s.neighbours.clear();   // what is not needed any more cannot be lost
-  s.seed = s.mask_secret = Secret();
+  s.seed = s.share_secret = s.mask_secret = Secret();
   s.sharing.reset();
   s.masking.reset();
   return message;
+}
+
+Bytes Client::save() const {
+  const State& s = *state_;
+  Bytes bytes = s.begun(Message::kState, kStateBytes + s.neighbours.size() * kStateEntry);
+  ByteWriter out(bytes);
+  out.u8(static_cast<std::uint8_t>(s.step));
+  if (s.step == Step::kShare) {
+    out.bytes(s.share_secret.bytes);
+    out.bytes(s.mask_secret.bytes);
+  } else if (s.step == Step::kInput) {
+    out.bytes(s.seed.bytes);
+  }
+  out.u32(static_cast<std::uint32_t>(s.neighbours.size()));
+  for (const Neighbour& neighbour : s.neighbours) {
+    out.u64(neighbour.id);
+    if (s.step == Step::kInput) {
+      out.bytes(neighbour.receiving.bytes);
+      out.bytes(neighbour.mask.bytes);
+    } else {
+      out.u8(neighbour.held.has_value() ? 1 : 0);
+      const HeldShares held = neighbour.held.value_or(HeldShares{});
+      out.bytes(held.seed.bytes);
+      out.bytes(held.mask_key.bytes);
+    }
+  }
+  out.bytes(sha256({bytes}));
+  return bytes;
+}
+
+Client Client::restore(const Settings& settings, std::uint64_t id, std::span<const std::byte> state, privacy::RandomSource& random) {
+  Client client(settings, id, random);
+  State& s = *client.state_;
+  s.round.read_header(state, Message::kState, id);
+  if (state.size() < kHeaderBytes + kKeyBytes)
+    throw Error(Errc::kTruncated, "a client's state ends early", state.size());
+  const std::size_t end = state.size() - kKeyBytes;
+  if (!std::ranges::equal(sha256({state.first(end)}), state.subspan(end)))
+    throw Error(Errc::kChecksumMismatch, "a client's state is not as it was saved", end);
+  ByteReader in = s.round.read_header(state.first(end), Message::kState, id);
+  const std::uint8_t step = in.u8();
+  if (step > static_cast<std::uint8_t>(Step::kDone)) in.malformed("a client's state is of no call");
+  s.step = static_cast<Step>(step);
+  if (s.step == Step::kShare) {
+    s.share_secret = Secret::from(in.bytes(kKeyBytes));
+    s.mask_secret = Secret::from(in.bytes(kKeyBytes));
+    s.sharing.emplace(s.share_secret);
+    s.masking.emplace(s.mask_secret);
+  } else if (s.step == Step::kInput) {
+    s.seed = Secret::from(in.bytes(kKeyBytes));
+  }
+  const std::uint32_t count = in.u32();
+  if (count > s.settings().neighbours) in.malformed(std::to_string(count) + " neighbours are more than " + std::to_string(s.settings().neighbours));
+  s.neighbours.resize(count);
+  for (Neighbour& neighbour : s.neighbours) {
+    neighbour.id = in.u64();
+    if (s.step == Step::kInput) {
+      neighbour.receiving = Secret::from(in.bytes(kKeyBytes));
+      neighbour.mask = Secret::from(in.bytes(kKeyBytes));
+    } else {
+      const bool shared = in.u8() != 0;
+      const HeldShares held{Secret::from(in.bytes(kKeyBytes)), Secret::from(in.bytes(kKeyBytes))};
+      if (shared) neighbour.held = held;
+    }
+  }
+  in.expect_end();
+  return client;
 }
 
 }  // namespace fewbits::secure

@@ -37,6 +37,8 @@ const char* title(Message type) {
       return "survivors";
     case Message::kReveal:
       return "revealed shares";
+    case Message::kState:
+      return "a client's state";
   }
   return "";
 }

@@ -21,6 +21,7 @@ enum class Message : std::uint8_t {
   kInput = 5,       // client to server: the masked input
   kSurvivors = 6,   // back: who is left
   kReveal = 7,      // client to server: a share of each
+  kState = 64,      // of a client, to itself: never sent
 };
 
 inline constexpr std::size_t kHeaderBytes = 40;

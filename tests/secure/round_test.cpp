@@ -139,6 +139,48 @@ TEST(Round, AnyClientMayDropInAnyPhaseOneAfterTheOther) {
   EXPECT_EQ(round.server().survivors().size(), 21u);
 }
 
+TEST(Round, AClientMayBeSavedBetweenMessages) {
+  TestRound round(small(6));
+  std::map<std::uint64_t, test::SeededRandom> randoms;
+  const auto reborn = [&] {   // in another process, with other randomness
+    for (const std::uint64_t id : round.cohort()) {
+      const Bytes state = round.client(id).save();
+      round.client(id) = Client::restore(round.settings(), id, state, randoms.try_emplace(id, 500 + id).first->second);
+      EXPECT_EQ(round.client(id).save(), state);
+    }
+  };
+  const std::uint64_t lost = round.cohort()[2];
+  for (const Phase phase : kPhases) {
+    round.run_until(phase);
+    if (phase == Phase::kInputs) round.silent.insert(lost);
+    reborn();
+  }
+  round.deliver(round.answers());
+  EXPECT_EQ(round.server().sum(), round.plain_sum());
+  reborn();
+  EXPECT_EQ(refusal([&] { round.client(round.cohort()[0]).unmask(round.down(round.cohort()[0])); }), Errc::kBadArgument);
+}
+
+TEST(Round, AStateThatIsNotTheSavedOneIsRefused) {
+  TestRound round(small(4));
+  test::SeededRandom random(9);
+  for (const Phase phase : kPhases) {
+    round.run_until(phase);
+    const std::uint64_t id = round.cohort()[1];
+    const Bytes state = round.client(id).save();
+    for (std::size_t at = 0; at < state.size(); ++at) {
+      Bytes changed = state;
+      changed[at] ^= std::byte{4};
+      EXPECT_NE(refusal([&] { Client::restore(round.settings(), id, changed, random); }), std::nullopt) << "byte " << at;
+      EXPECT_NE(refusal([&] { Client::restore(round.settings(), id, std::span(state).first(at), random); }), std::nullopt) << "first " << at;
+    }
+    EXPECT_EQ(refusal([&] { Client::restore(round.settings(), round.cohort()[0], state, random); }), Errc::kWrongClient);
+    Settings other = round.settings();
+    ++other.round;
+    EXPECT_EQ(refusal([&] { Client::restore(other, id, state, random); }), Errc::kWrongRound);
+  }
+}
+
 TEST(Round, RandomnessOfTheSystemWorks) {
   const Settings settings = small(3);
   SystemRandom random;

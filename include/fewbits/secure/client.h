@@ -55,6 +55,15 @@ class FEWBITS_API Client {
   // for fewer.
   Bytes unmask(std::span<const std::byte> survivors);
 
+  // What the next calls need, for a client whose process ends between messages: at most 141 bytes and 73 a neighbour.
+  // As secret as the input: whoever has it, and the server's messages, can unmask. Restore each state once, and wipe it: two inputs
+  // under one mask reveal their difference.
+  Bytes save() const;
+
+  // The client that was saved, of the same settings and id. Throws kBadArgument for settings that cannot be, what a message of another
+  // round or client throws, and kChecksumMismatch for bytes that are not those that were saved.
+  static Client restore(const Settings& settings, std::uint64_t id, std::span<const std::byte> state, privacy::RandomSource& random);
+
   std::uint64_t id() const noexcept;
   const Settings& settings() const noexcept;  // with defaults in place
 
