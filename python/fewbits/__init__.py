@@ -14,9 +14,10 @@ Downlink, DownlinkView: models that go down as compressed differences.
 Integers: updates whose plain sum is enough, for all-reduce and secure aggregation.
 Structure: training inside a random mask or a low rank.     measure, describe, stages, presets, inspect: what plans cost and promise.
 
-In packages of their own, so that none is needed: fewbits.federated (training by the harness, of your own models too), fewbits.torch
-(communication hooks of DistributedDataParallel, structured updates, modules for the harness), fewbits.flower (mod and strategies),
-fewbits.numcodecs, fewbits.plot (pictures), fewbits.report.
+In packages of their own, so that none is needed: fewbits.secure (secure aggregation), fewbits.privacy (noise, accountants),
+fewbits.federated (training by the harness, of your own models too), fewbits.torch (communication hooks of DistributedDataParallel,
+structured updates, modules for the harness), fewbits.flower (mod and strategies), fewbits.numcodecs, fewbits.plot (pictures),
+fewbits.report.
 """
 
 import typing

@@ -74,7 +74,40 @@ update: as Codec.encode takes it. Raises Error (BAD_ARGUMENT for a wrong length 
 
 sums: of weight times integers over the clients; of a signed integer type, shape [size].
 weights: whole numbers, 1 each by default. cohort_indices: by default the places in the list.
-Raises Error (BAD_ARGUMENT, EMPTY, DUPLICATE_CLIENT, TOO_LARGE).)");
+Raises Error (BAD_ARGUMENT, EMPTY, DUPLICATE_CLIENT, TOO_LARGE).)")
+      .def("values", [](const PyIntegers& self, const py::object& update) {
+             const Update own(self.codec, update);
+             std::vector<float> values;
+             {
+               const py::gil_scoped_release release;
+               values = self.integers.values(own.values());
+             }
+             return to_array(std::move(values));
+           }, "update"_a, "An update behind the plan's transforms, where values are quantized: float32, shape [size]. Where noise is added.")
+      .def("values_of_sums", [](const PyIntegers& self, const py::object& sums, const std::vector<std::uint64_t>& clients,
+                                const std::optional<std::vector<double>>& weights, const std::optional<std::vector<std::uint32_t>>& places) {
+             const auto all = contributions_of(clients, weights, places, self.integers.context().cohort_size);
+             const Sums own = sums_of(sums);
+             const std::span in(own.data(), static_cast<std::size_t>(own.size()));
+             std::vector<double> values;
+             {
+               const py::gil_scoped_release release;
+               values = self.integers.values(in, all);
+             }
+             return py::array_t<double>(static_cast<py::ssize_t>(values.size()), values.data());
+           }, "sums"_a, py::kw_only(), "clients"_a, "weights"_a = py::none(), "cohort_indices"_a = py::none(),
+           "What sums of integers stand for there, not divided by anything: float64, shape [size]. Arguments and errors as of mean.")
+      .def("update", [](const PyIntegers& self, const py::object& values) {
+             const auto own = py::array_t<double, py::array::c_style | py::array::forcecast>::ensure(values);
+             if (!own) throw py::error_already_set();
+             const std::span in(own.data(), static_cast<std::size_t>(own.size()));
+             std::vector<float> update;
+             {
+               const py::gil_scoped_release release;
+               update = self.integers.update(in);
+             }
+             return to_array(std::move(update));
+           }, "values"_a, "The update that has such values: float32, shape [codec.elements]. Raises Error (BAD_ARGUMENT, TOO_LARGE).");
 }
 
 }  // namespace fewbits::python

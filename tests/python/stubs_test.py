@@ -29,9 +29,16 @@ if importlib.util.find_spec("fewbits._federated") is not None:   # where the pac
 
     MODULES["_federated"] = fewbits._federated
 
+if importlib.util.find_spec("fewbits._secure") is not None:   # where there was Botan
+    import fewbits._secure  # noqa: E402
+
+    MODULES["_secure"] = fewbits._secure
+
 # Classes of pybind11 have a metaclass of its own, which is no matter of the user's.
 ALLOWED = [f"fewbits._core.{name}" for name in ("Aggregator", "Codec", "Downlink", "DownlinkView", "Encoder", "ErrorFeedback", "Integers", "Profile", "ProfileLearner", "Structure")]
-ALLOWED += ["fewbits._core.Profile.__init__", "fewbits._federated.Trainer"]
+ALLOWED += ["fewbits._core.Profile.__init__", "fewbits._federated.Trainer", "fewbits._secure.Clipping.__init__", "fewbits._secure.PrivacySpent.__init__"]
+ALLOWED += [f"fewbits._secure.{name}" for name in ("Accountant", "Client", "ClientNoise", "Clipping", "DiscreteGaussian", "DiscreteGaussianRound", "GaussianRound",
+                                                   "PrivacySpent", "PrivateSum", "Server", "Settings", "SkellamRound")]
 
 USE = '''
 import numpy as np
@@ -58,6 +65,16 @@ class Constant:
 examples = (np.zeros((9, 2)), np.zeros(9))
 for result in fewbits.federated.Trainer(Constant(), examples, examples, [range(9)], rounds=3).run():
     bytes_sent: int = result.upload_bytes
+'''
+
+USE_SECURE = '''
+from fewbits import privacy, secure
+settings = secure.Settings(session=1, round=0, plan=codec.fingerprint, length=3, bits=8, clients=3, min_cohort=3)
+keys: dict[int, bytes] = {id: secure.Client(settings, id).advertise() for id in (1, 2, 3)}
+server = secure.Server(settings, list(keys))
+server.receive(1, keys[1])
+secure.from_words(secure.to_words([1, -2, 3], 8), 8).astype("int8")
+epsilon: float = privacy.epsilon(q=0.1, z=1.0, rounds=10, delta=1e-5)
 '''
 
 
@@ -121,27 +138,27 @@ class Stubs(unittest.TestCase):
         self.assertEqual(run.returncode, 0, run.stdout + run.stderr)
 
     def test_arguments(self):
-        for module, least in (("_core", 30), ("_federated", 9)):
+        for module, least in (("_core", 30), ("_federated", 9), ("_secure", 30)):
             if module not in MODULES:
                 continue
             signatures = stub_signatures(module)
             self.assertGreater(len(signatures), least)
             for name, stub in signatures.items():
-                if name == "Profile.__init__":
+                if name in ("Profile.__init__", "PrivacySpent.__init__", "Clipping.__init__"):
                     continue
                 with self.subTest(name):
                     self.assertEqual(stub, module_signatures(module, name))
 
     def test_the_package_itself(self):
-        for name in ("federated", "__init__"):
-            if name == "__init__" or "_federated" in MODULES:
+        for name, module in (("__init__", "_core"), ("federated", "_federated"), ("privacy", "_secure"), ("secure", "_secure")):
+            if module in MODULES:
                 run = mypy("mypy", "--strict", str(pathlib.Path(fewbits.__file__).parent / f"{name}.py"))
                 self.assertEqual(run.returncode, 0, run.stdout + run.stderr)
 
     def test_a_user_is_checked(self):
         with tempfile.TemporaryDirectory() as folder:
             good, bad = pathlib.Path(folder, "good.py"), pathlib.Path(folder, "bad.py")
-            good.write_text(USE_FEDERATED if "_federated" in MODULES else USE)
+            good.write_text((USE_FEDERATED if "_federated" in MODULES else USE) + (USE_SECURE if "_secure" in MODULES else ""))
             bad.write_text(USE + "codec.encode(np.zeros(3), 1, 0, 3)\n")
             run = mypy("mypy", "--strict", str(good), cwd=folder)
             self.assertEqual(run.returncode, 0, run.stdout + run.stderr)
