@@ -61,6 +61,7 @@ class RoundResult:
     score: on the test examples, None where it was not evaluated. loss: mean of the clients' training losses. clients: whose updates are in
     the round's mean, of those asked. frames: in all means. upload_bytes: of all frames, and of what came of the others, wasted_bytes.
     download_bytes: models, references and profiles. simulated_seconds: by the links, 0 without. seconds: by the clock.
+    epsilon: spent so far, None without noise. clip: the norm of the round, None without.
     """
 
     round: int
@@ -78,6 +79,8 @@ class RoundResult:
     train_seconds: float
     encode_seconds: float
     decode_seconds: float
+    epsilon: float | None = None
+    clip: float | None = None
 
 
 def _is_whole(values: ArrayLike) -> bool:
@@ -124,6 +127,13 @@ class Trainer:
     average: over 0: what is evaluated and released is an average of the models, in which a round weighs this much less than the next one.
     downlink: plan of the models that go down, as differences; "": whole, as float32.
     links: a simulated network with stragglers and losses, such as "up=1,lost=0.1,deadline=60"; "": with all defaults; None: none.
+    clip: the norm to which each client's update is clipped, by it and, decoded, by the server. clip_by: "whole"; "tensor": each tensor's share
+        of it; "median": the norm follows the median of the clients', beginning with `clip`.
+    epsilon, delta: differential privacy of clients: the budget of all rounds, from which the noise follows; with client_probability.
+        noise_multiplier: instead of epsilon, the standard deviation of the sum's noise over the norm. examples_cap: clients weigh
+        min(examples/cap, 1); 0: all the same. noise_by: "server", or "clients": each adds its part to a secure sum.
+    secure: secure aggregation, of plans linear in integers, such as "hadamard+dither:scale=flat,step=auto" with `clip`. secure_bits: of a
+        masked word. min_cohort: a sum of fewer clients is not opened. transcript: a folder for all that the server sees.
     eval_every: rounds from evaluation to evaluation; the last is evaluated too. eval_examples: over 0: on so many of the test examples.
     threads: clients that train at the same time, 0: a core each; None: 1 for a Model of your own, which more than one would have to be ready for,
         else 0. No result depends on it.
@@ -139,8 +149,10 @@ class Trainer:
                  clients_per_round: int | None = None, client_probability: float | None = None, epochs: int = 1, batch: int = 32, stream: int = 0,
                  learning_rate: float = 0.1, learning_rate_decay: float = 1.0, prox: float = 0.0, server: str = "sgd",
                  server_learning_rate: float = 1.0, server_momentum: float = 0.0, server_beta2: float = 0.99, server_tau: float = 1e-3,
-                 average: float = 0.0, downlink: str = "", links: str | None = None, eval_every: int = 1, eval_examples: int = 0,
-                 threads: int | None = None) -> None:
+                 average: float = 0.0, downlink: str = "", links: str | None = None, clip: float | None = None, clip_by: str = "whole",
+                 epsilon: float | None = None, delta: float = 0.0, noise_multiplier: float = 0.0, examples_cap: float = 0.0,
+                 noise_by: str = "server", secure: bool = False, secure_bits: int = 16, min_cohort: int = 10, transcript: str = "",
+                 eval_every: int = 1, eval_examples: int = 0, threads: int | None = None) -> None:
         own_train, own_test = _pair(train, "train"), _pair(test, "test")
         whole = _is_whole(train[1])
         if whole != _is_whole(test[1]):
@@ -156,6 +168,8 @@ class Trainer:
             client_probability=client_probability, epochs=epochs, batch=batch, stream=stream, learning_rate=learning_rate,
             learning_rate_decay=learning_rate_decay, prox=prox, server=server, server_learning_rate=server_learning_rate,
             server_momentum=server_momentum, server_beta2=server_beta2, server_tau=server_tau, average=average, downlink=downlink, links=links,
+            clip=clip, clip_by=clip_by, epsilon=epsilon, delta=delta, noise_multiplier=noise_multiplier, examples_cap=examples_cap,
+            noise_by=noise_by, secure=secure, secure_bits=secure_bits, min_cohort=min_cohort, transcript=transcript,
             eval_every=eval_every, eval_examples=eval_examples, threads=threads))
 
     def step(self) -> RoundResult | None:
@@ -192,12 +206,12 @@ class Trainer:
 
     @property
     def done(self) -> bool:
-        """All rounds are complete, or training has diverged."""
+        """All rounds are complete, training has diverged, or the next round would spend more than epsilon."""
         return self._trainer.done
 
     @property
     def stopped(self) -> str:
-        """Why training has diverged, in words; else empty."""
+        """Why training has ended before its last round, in words; else empty."""
         return self._trainer.stopped
 
     @property
@@ -209,6 +223,11 @@ class Trainer:
     def layout(self) -> dict[str, tuple[int, ...]]:
         """Names and shapes of the parameters, as fewbits.Codec takes them."""
         return self._trainer.layout
+
+    @property
+    def noise_multiplier(self) -> float | None:
+        """Of the rounds' noise, which follows from epsilon where that was given; None without privacy."""
+        return self._trainer.noise_multiplier
 
     @property
     def metric(self) -> str:

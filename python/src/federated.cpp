@@ -6,11 +6,13 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -46,6 +48,51 @@ void read(const py::dict& given, const char* name, Value& into) {
   }
 }
 
+void one_of(const py::dict& given, const char* name, std::initializer_list<std::string_view> words, std::string& word) {
+  read(given, name, word);
+  if (std::ranges::find(words, word) != words.end()) return;
+  std::string all;
+  for (const std::string_view each : words) all += (all.empty() ? "'" : ", '") + std::string(each) + "'";
+  refuse(std::string(name) + " is '" + word + "', expected one of " + all);
+}
+
+// As `fewbits train` does, without a norm nothing else of privacy may be asked for.
+void read_privacy(const py::dict& given, Options& options) {
+  federated::PrivacyOptions privacy;
+  std::string clip_by = "whole", noise_by = "server";
+  one_of(given, "clip_by", {"whole", "tensor", "median"}, clip_by);
+  one_of(given, "noise_by", {"server", "clients"}, noise_by);
+  if (!given["epsilon"].is_none()) read(given, "epsilon", privacy.epsilon.emplace());
+  read(given, "delta", privacy.delta);
+  read(given, "noise_multiplier", privacy.noise_multiplier);
+  read(given, "examples_cap", privacy.examples_cap);
+  privacy.per_tensor = clip_by == "tensor";
+  privacy.adaptive = clip_by == "median";
+  privacy.noise_by_clients = noise_by == "clients";
+  if (given["clip"].is_none()) {
+    for (const auto& [name, asked] : {std::pair("clip_by", clip_by != "whole"), std::pair("noise_by", privacy.noise_by_clients),
+                                      std::pair("epsilon", privacy.epsilon.has_value()), std::pair("delta", privacy.delta != 0),
+                                      std::pair("noise_multiplier", privacy.noise_multiplier != 0), std::pair("examples_cap", privacy.examples_cap != 0)})
+      if (asked) refuse(std::string(name) + " needs clip, the norm to which updates are clipped");
+    return;
+  }
+  read(given, "clip", privacy.clip);
+  options.privacy = privacy;
+}
+
+void read_secure(const py::dict& given, Options& options) {
+  bool secure = false;
+  read(given, "secure", secure);
+  federated::SecureOptions own;
+  read(given, "secure_bits", own.bits);
+  read(given, "min_cohort", own.min_cohort);
+  read(given, "transcript", own.transcript);
+  if (secure)
+    options.secure = own;
+  else if (!own.transcript.empty())
+    refuse("transcript needs secure");
+}
+
 Options options_of(const py::dict& given) {
   Options options;
   read(given, "seed", options.seed);
@@ -58,6 +105,8 @@ Options options_of(const py::dict& given) {
   read(given, "eval_examples", options.eval_examples);
   read(given, "stream", options.stream);
   read(given, "threads", options.threads);
+  read_privacy(given, options);
+  read_secure(given, options);
   if (!given["links"].is_none()) {
     std::string links;
     read(given, "links", links);
@@ -315,6 +364,7 @@ void bind_trainer(py::module_& module) {
       .def_property_readonly("stopped", [](PyTrainer& self) { return self.idle().stopped(); })
       .def_property_readonly("plan", [](PyTrainer& self) { return self.idle().codec().plan(); })
       .def_property_readonly("layout", &PyTrainer::layout)
+      .def_property_readonly("noise_multiplier", [](PyTrainer& self) { return self.idle().noise_multiplier(); })
       .def_property_readonly("metric", [](PyTrainer& self) { return std::string(self.idle().metric().name); })
       .def_property_readonly("higher_is_better", [](PyTrainer& self) { return self.idle().metric().higher_is_better; });
 }

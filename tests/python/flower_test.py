@@ -5,6 +5,7 @@
 The network, a real SuperLink, is in flower_network_test.py.
 """
 
+import math
 import sys
 import unittest
 
@@ -15,16 +16,18 @@ from optional import need  # noqa: E402: beside this file
 need("flwr")
 
 import numpy as np  # noqa: E402: behind the path
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict  # noqa: E402
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict  # noqa: E402
 from flwr.clientapp import ClientApp  # noqa: E402
 from flwr.clientapp.mod import fixedclipping_mod  # noqa: E402
 from flwr.serverapp.strategy import (DifferentialPrivacyClientSideFixedClipping, DifferentialPrivacyServerSideFixedClipping,  # noqa: E402
                                      FedAdam, FedAvg)
 
+from flwr.common.serde import context_from_proto, context_to_proto  # noqa: E402
 from flwr.supercore.task_identity import TaskIdentity  # noqa: E402
 
 import fewbits  # noqa: E402
-from fewbits.flower import FewbitsFedAvg, FewbitsMod, FewbitsStrategy  # noqa: E402
+from fewbits import privacy  # noqa: E402
+from fewbits.flower import FewbitsFedAvg, FewbitsMod, FewbitsStrategy, SecureFedAvg  # noqa: E402
 
 # Of the ServerApp's process, which the network would set.
 TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = 2**64 - 77, 2, 1
@@ -50,9 +53,9 @@ def numpy(arrays):
 class Clients:
     """Three nodes in the place of a Grid. `train(arrays, node)` gives the new arrays; `apps` may differ from node to node."""
 
-    def __init__(self, train, mods=(), app_of=None, tamper=None):
+    def __init__(self, train, mods=(), app_of=None, tamper=None, nodes=(11, 2**63 + 5, 13)):
         self.train, self.tamper = train, tamper or (lambda reply, node: reply)
-        self.contexts = {node: Context(run_id=0, node_id=node, node_config={}, state=RecordDict(), run_config={}) for node in (11, 2**63 + 5, 13)}
+        self.contexts = {node: Context(run_id=0, node_id=node, node_config={}, state=RecordDict(), run_config={}) for node in nodes}
         self.app_of = app_of or (lambda node: mods)
         self.seen = []
 
@@ -75,7 +78,9 @@ class Clients:
         for message in sorted(messages, key=lambda message: message.metadata.dst_node_id):
             node = message.metadata.dst_node_id
             sent = Message(RecordDict(dict(message.content)), metadata=message.metadata)   # as the network does, a copy for each
-            replies.append(self.tamper(self.app(node)(sent, self.contexts[node]), node))
+            reply = self.tamper(self.app(node)(sent, self.contexts[node]), node)
+            if reply is not None:
+                replies.append(reply)
         return replies
 
 
@@ -318,6 +323,297 @@ class Refusals(unittest.TestCase):
     def test_arrays_without_a_mean(self):
         with self.assertRaisesRegex(TypeError, "'w' is of complex64"):
             start(FewbitsFedAvg("f32", **OPTIONS), Clients(TRAIN, [FewbitsMod()]), arrays={"w": np.zeros(3, np.complex64)})
+
+
+def norm(arrays, base):
+    return math.sqrt(sum(float(np.square(arrays[name].astype(float) - base[name]).sum()) for name in base))
+
+
+PHASES = ("advertise", "share", "input", "unmask")
+
+
+class Lossy(Clients):
+    """Nodes that are lost from a phase on: no reply, or an exception in the app. Contexts go through Flower's bytes, as between processes."""
+
+    def __init__(self, train, lost=(), raises=(), nodes=(11, 2**63 + 5, 13, 14, 15), **options):
+        super().__init__(train, [FewbitsMod()], nodes=nodes, **options)
+        self.lost, self.raises, self.phases, self.sent = dict(lost), dict(raises), [], []
+
+    def send_and_receive(self, messages, timeout=None):
+        messages = list(messages)
+        phases = {str(message.content["fewbits"]["phase"]) for message in messages}
+        self.phases.append((*phases, len(messages)) if phases else ())
+        self.phase, = phases or {""}
+        replies = super().send_and_receive(messages, timeout)
+        self.sent += [(self.phase, reply) for reply in replies]
+        for node, context in self.contexts.items():
+            self.contexts[node] = context_from_proto(context_to_proto(context))
+        return replies
+
+    def app(self, node):
+        def gone(phases):
+            return self.phase and node in phases and PHASES.index(self.phase) >= PHASES.index(phases[node])
+
+        if gone(self.lost):
+            return lambda message, context: None
+        if gone(self.raises):
+            return lambda message, context: Message(Error(code=5, reason="it has burnt"), reply_to=message)
+        app = super().app(node)
+        return lambda message, context: self.tamper(app(message, context), node)
+
+
+class Secure(unittest.TestCase):
+    ARRAYS = {"w": model()["w"], "v": model(1)["w"], "half": model()["half"], "steps": np.array(7)}
+    SECURE = {"min_cohort": 3, "fraction_evaluate": 0.0, "min_train_nodes": 5}
+
+    def updates(self, node):
+        return {name: (0.01 * np.random.default_rng(node % 1000).standard_normal(array.shape)).astype(array.dtype) for name, array in self.ARRAYS.items()
+                if name != "steps"}
+
+    def train(self, arrays, node):
+        return {**{name: arrays[name] + update for name, update in self.updates(node).items()}, "steps": arrays["steps"] + 1}
+
+    def mean(self, nodes):
+        return {name: np.mean([self.updates(node)[name] for node in nodes], axis=0) for name in self.updates(11)}
+
+    def assert_near(self, arrays, nodes, step):
+        for name, mean in self.mean(nodes).items():
+            # Each of n errors is uniform over a step, and a rotation makes their mean nearly Gaussian: 6 standard deviations.
+            tolerance = 6 * step / math.sqrt(12 * len(nodes)) + (1e-3 if name == "half" else 1e-6)
+            np.testing.assert_allclose(arrays[name].astype(float), self.ARRAYS[name].astype(float) + mean, atol=tolerance)
+        self.assertEqual(int(arrays["steps"]), 7)
+
+    def test_the_model_moves_by_the_mean(self):
+        for plan, step, options in (("hadamard+dither:scale=flat,step=0.001", 0.001, {}), ("hadamard+trellis:scale=flat,step=0.001", 0.003, {}),
+                                    ("hadamard+dither:scale=flat,step=auto", 0.0002, {"clip": 2.0})):
+            strategy = SecureFedAvg(plan, **self.SECURE, **options)
+            clients = Lossy(self.train)
+            result = start(strategy, clients, rounds=1, arrays=self.ARRAYS)
+            self.assert_near(numpy(result.arrays), clients.contexts, step)
+            self.assertEqual(clients.phases, [("advertise", 5), ("share", 5), ("input", 5), ("unmask", 5), ()])
+            done, = strategy.rounds
+            self.assertEqual((done.clients, done.refused, done.nothing, done.epsilon), (5, 0, "", None))
+            self.assertEqual(done.model_bytes, 5 * (2 * 8000 + 60 + 8))
+            self.assertEqual(done.frame_bytes, 5 * (2 * 4030 + 40))   # 16 bits a coordinate that is no integer
+            self.assertLess(done.key_bytes, 5 * 5 * 300)
+            self.assertFalse(result.train_metrics_clientapp)
+
+    def test_what_the_server_gets_tells_of_no_node(self):
+        clients = Lossy(self.train)
+        start(SecureFedAvg("hadamard+dither:scale=flat,step=0.001", **self.SECURE), clients, rounds=1, arrays=self.ARRAYS)
+        for phase, reply in clients.sent:
+            self.assertFalse(reply.content.metric_records)
+            self.assertEqual(len(reply.content), 1)
+            if phase == "input":
+                words = np.frombuffer(reply.content["arrays"]["frame"].data, np.uint8, offset=40)
+                counts = np.bincount(words, minlength=256)   # chi-square of 255 degrees of freedom: over 400 with chance 1e-8
+                self.assertLess(float((np.square(counts - words.size / 256) / (words.size / 256)).sum()), 400)
+        for context in clients.contexts.values():
+            self.assertEqual(dict(context.state["fewbits.secure"]), {})   # secrets go with the round
+
+    def test_nodes_drop_out_of_any_phase(self):
+        for phase in PHASES:
+            for how in ("lost", "raises"):
+                with self.subTest(phase=phase, how=how):
+                    clients = Lossy(self.train, **{how: {13: phase}})
+                    strategy = SecureFedAvg("hadamard+dither:scale=flat,step=0.001", threshold=3, **self.SECURE)
+                    with self.assertLogs("flwr", "INFO") as log:
+                        result = start(strategy, clients, rounds=2, arrays=self.ARRAYS)
+                    left = [node for node in clients.contexts if node != 13 or phase == "unmask"]
+                    self.assertEqual([done.clients for done in strategy.rounds], [len(left)] * 2)
+                    self.assertEqual([done.refused for done in strategy.rounds], [how == "raises"] * 2)
+                    if how == "raises":
+                        self.assertIn("round 1: node 13 is out: it has burnt", "\n".join(log.output))
+                    mean = self.mean(left)
+                    np.testing.assert_allclose(numpy(result.arrays)["w"], self.ARRAYS["w"] + 2 * mean["w"], atol=0.0025)
+
+    def test_too_few_come_to_nothing_and_the_model_stays(self):
+        for phase in PHASES:
+            lost = dict.fromkeys((13, 14, 15), phase)
+            strategy = SecureFedAvg("hadamard+dither:scale=flat,step=0.001", **self.SECURE)
+            with self.assertLogs("flwr", "WARNING") as log:
+                result = start(strategy, Lossy(self.train, lost), rounds=1, arrays=self.ARRAYS)
+            self.assertRegex("\n".join(log.output), "round 1 comes to nothing, the model stays: .*(few|threshold)")
+            done, = strategy.rounds
+            self.assertEqual(done.clients, 0)
+            self.assertTrue(done.nothing)
+            np.testing.assert_array_equal(numpy(result.arrays)["w"], self.ARRAYS["w"])
+        strategy = SecureFedAvg("hadamard+dither:scale=flat,step=0.001", min_cohort=6, fraction_evaluate=0.0, min_train_nodes=5, min_available_nodes=5)
+        start(strategy, Lossy(self.train), rounds=1, arrays=self.ARRAYS)
+        self.assertRegex(strategy.rounds[0].nothing, "5 nodes are too few for a secure sum of at least 6")
+
+    def test_damaged_messages_cost_their_node_the_round(self):
+        def tamper(reply, node):
+            if node == 13 and not reply.has_error() and "arrays" in reply.content:
+                reply.content["arrays"] = ArrayRecord({"frame": Array("uint8", (3,), "fewbits/v1", b"abc")})
+            return reply
+
+        strategy = SecureFedAvg("hadamard+dither:scale=flat,step=0.001", threshold=3, **self.SECURE)
+        with self.assertLogs("flwr", "WARNING") as log:
+            start(strategy, Lossy(self.train, tamper=tamper), rounds=1, arrays=self.ARRAYS)
+        self.assertRegex("\n".join(log.output), "node 13 is out: its masked input are refused: .*NOT_A_FRAME")
+        self.assertEqual((strategy.rounds[0].clients, strategy.rounds[0].refused), (4, 1))
+
+    def test_a_state_is_used_once(self):
+        clients = Lossy(self.train)
+        send = clients.send_and_receive
+        captured = []
+
+        def collect(messages, timeout=None):
+            messages = list(messages)
+            replies = send(messages, timeout)
+            if clients.phase == "input":
+                again = send(messages, timeout)
+                captured.extend(reply.error.reason if reply.has_error() else "" for reply in again)
+            return replies
+
+        clients.send_and_receive = collect
+        strategy = SecureFedAvg("hadamard+dither:scale=flat,step=0.001", **self.SECURE)
+        start(strategy, clients, rounds=1, arrays=self.ARRAYS)
+        self.assertEqual(len(captured), 5)
+        for reason in captured:
+            self.assertRegex(reason, "calls masked_input, and what is due is unmask")
+
+    def test_nodes_may_ask_for_more(self):
+        options = {**self.SECURE, "min_cohort": 4}
+        for mod, words in ((FewbitsMod(min_cohort=5), "would open sums of 4 clients, FewbitsMod asks for min_cohort=5"),):
+            with self.assertRaisesRegex(RuntimeError, words):
+                clients = Lossy(self.train)
+                clients.app_of = lambda node, mod=mod: [mod]
+                start(SecureFedAvg("hadamard+dither:scale=flat,step=0.001", **options), clients, rounds=1, arrays=self.ARRAYS)
+        with self.assertRaisesRegex(RuntimeError, "asks for an update that is not masked"):
+            start(FewbitsFedAvg("f32", **OPTIONS), Clients(TRAIN, [FewbitsMod(secure_only=True)]))
+        with self.assertRaisesRegex(RuntimeError, "with FewbitsMod before all other mods"):   # whose app has no model to train
+            start(SecureFedAvg("hadamard+dither:scale=flat,step=0.001", **self.SECURE),
+                  Lossy(self.train, raises=dict.fromkeys((11, 2**63 + 5, 13, 14, 15), "advertise")), rounds=1)
+
+    def test_plans_and_terms(self):
+        for options, words in (({"clip": 1.0, "epsilon": 2.0, "delta": 1e-3}, "needs probability="),
+                               ({"clip": 1.0, "epsilon": 2.0, "probability": 0.5}, "needs delta="),
+                               ({"epsilon": 2.0, "delta": 1e-3, "probability": 0.5}, "epsilon= needs clip="),
+                               ({}, "step=auto needs clip="),
+                               ({"clip": 1.0, "noise_by": "clients"}, "needs epsilon= or noise_multiplier="),
+                               ({"clip": 1.0, "noise_by": "nobody"}, "expected 'server' or 'clients'"),
+                               ({"plan": "hadamard+dither:scale=flat,step=0.1", "clip": 1.0, "noise_multiplier": 1.0, "delta": 1e-3, "probability": 1.0}, "goes with step=auto"),
+                               ({"plan": "trellis:bits=2", "clip": 1.0}, "scale"), ({"clip": 1.0, "min_cohort": 2}, "min_cohort"),
+                               ({"clip": 1.0, "bits": 40}, "bits")):
+            with self.subTest(options), self.assertRaisesRegex(ValueError, words):
+                SecureFedAvg(**options)
+
+
+class Noise(unittest.TestCase):
+    ARRAYS = {"w": np.zeros((40, 50), np.float32), "v": np.zeros(2096, np.float32)}
+    NODES = tuple(range(100, 112))
+
+    def train(self, arrays, node):
+        return {name: array + np.float32(1) for name, array in arrays.items()}   # of norm 64
+
+    def run_with(self, make, nodes=NODES, rounds=1, **options):
+        strategy = make(clip=0.5, fraction_evaluate=0.0, min_train_nodes=2, min_available_nodes=len(nodes), **options)
+        clients = Clients(self.train, [FewbitsMod()], nodes=nodes)
+        result = start(strategy, clients, rounds=rounds, arrays=self.ARRAYS)
+        flat = np.concatenate([numpy(result.arrays)[name].ravel() for name in self.ARRAYS]) if result.arrays else None
+        return strategy, result, flat, clients
+
+    def plain(self, **options):
+        return FewbitsFedAvg("dither:scale=flat,step=0.0001", **options)
+
+    def secure(self, **options):
+        return SecureFedAvg(**{"min_cohort": 3, **options})
+
+    def test_clipping_alone(self):
+        for make in (self.plain, self.secure):
+            _, result, flat, _ = self.run_with(make, **({"bits": 20} if make == self.secure else {}))
+            np.testing.assert_allclose(flat, 0.5 / 64, rtol=0.05)
+            self.assertLess(np.linalg.norm(flat), 0.505)
+            self.assertFalse(result.train_metrics_clientapp)
+
+    def test_noise_of_the_server_and_of_the_clients(self):
+        for make, options, size in ((self.plain, {}, 4096), (self.secure, {}, 4096), (self.secure, {"noise_by": "clients", "bits": 20, "dropouts": 0.0}, 4096)):
+            with self.subTest(make=make.__name__, **options):
+                strategy, result, flat, _ = self.run_with(make, noise_multiplier=4.0, delta=1e-3, probability=1.0, **options)
+                # Of 4096 coordinates, each of deviation 4 * 0.5 / 12; |z| <= 6, and what rounding adds.
+                self.assertAlmostEqual(flat.std() / (4 * 0.5 / 12), 1, delta=6 * math.sqrt(0.5 / size) + 0.02)
+                self.assertAlmostEqual(flat.mean(), 0.5 / 64, delta=6 * (4 * 0.5 / 12) / 64)
+                self.assertEqual(strategy.rounds[0].clients, 12)
+                told = result.train_metrics_clientapp[1]
+                self.assertEqual(told["epsilon"], strategy.rounds[0].epsilon)
+                exact = privacy.epsilon(q=1.0, z=4.0, rounds=1, delta=1e-3)
+                self.assertLess(exact * 0.999, told["epsilon"])
+                self.assertLess(told["epsilon"], exact * 1.3)
+
+    def test_budgets(self):
+        for make in (self.plain, self.secure):
+            strategy, result, _, _ = self.run_with(make, epsilon=3.0, delta=1e-3, probability=1.0, rounds=4)
+            spent = [done.epsilon for done in strategy.rounds]
+            self.assertEqual(len(spent), 4)
+            self.assertEqual(spent, sorted(spent))
+            self.assertAlmostEqual(spent[-1], 3, delta=0.01)
+            self.assertAlmostEqual(strategy.noise_multiplier, privacy.noise_multiplier(q=1.0, rounds=4, epsilon=3.0, delta=1e-3))
+            # What is spent stays spent.
+            clients = Clients(self.train, [FewbitsMod()], nodes=self.NODES)
+            self.assertFalse(start(strategy, clients, rounds=1, arrays=self.ARRAYS).arrays)
+            self.assertFalse(clients.seen)
+            self.assertRegex(strategy.stopped, "next round would spend more than epsilon 3")
+
+    def test_training_ends_before_the_round_that_would_exceed(self):
+        asked = privacy.rounds_for(privacy.GaussianRound(1.0, 4.0), epsilon=2.0, delta=1e-3)
+        for make in (self.plain, self.secure):
+            scored = []
+            strategy = make(clip=0.5, noise_multiplier=4.0, epsilon=2.0, delta=1e-3, probability=1.0, min_available_nodes=12)
+            clients = Clients(self.train, [FewbitsMod()], nodes=self.NODES)
+            with self.assertLogs("flwr", "WARNING") as log:
+                strategy.start(clients, record(self.ARRAYS), num_rounds=asked + 3, evaluate_fn=lambda number, arrays: scored.append(number))
+            self.assertEqual((len(strategy.rounds), len(clients.seen)), (asked, 12 * asked))
+            self.assertEqual(scored, list(range(asked + 1)))
+            self.assertIn("training has ended: the next round would spend more than epsilon 2", "\n".join(log.output))
+
+    def test_cohorts_are_left_to_chance(self):
+        cohorts = []
+        strategy, _, _, clients = self.run_with(self.plain, noise_multiplier=1.0, delta=1e-3, probability=0.3, rounds=60)
+        sizes = [done.clients for done in strategy.rounds]
+        self.assertEqual(len(sizes), 60)
+        self.assertAlmostEqual(np.mean(sizes), 3.6, delta=6 * math.sqrt(12 * 0.3 * 0.7 / 60))
+        self.assertGreater(len(set(sizes)), 3)
+
+    def test_nobody_came(self):
+        strategy, result, flat, clients = self.run_with(self.plain, noise_multiplier=1.0, delta=1e-3, probability=1e-9)
+        self.assertEqual((strategy.rounds[0].clients, clients.seen), (0, []))
+        self.assertGreater(flat.std(), 0)   # noise is released all the same
+        self.assertEqual(strategy._private.accountant.rounds, 1)
+        strategy, result, flat, _ = self.run_with(self.secure, noise_multiplier=1.0, delta=1e-3, probability=1e-9)
+        self.assertRegex(strategy.rounds[0].nothing, "0 nodes are too few")
+        np.testing.assert_array_equal(flat, 0)
+
+    def test_weights(self):
+        for make in (self.plain, self.secure):
+            # num-examples are 10 * (node % 7 + 1).
+            weights = [min(10 * (node % 7 + 1) / 40, 1) for node in self.NODES]
+            extra = {"bits": 20} if make == self.secure else {}
+            _, _, flat, _ = self.run_with(make, examples_cap=40.0, **extra)
+            np.testing.assert_allclose(flat.mean(), 0.5 / 64 * np.mean(weights), rtol=0.01)
+            _, _, flat, _ = self.run_with(make, examples_cap=40.0, total_weight=sum(weights), **extra)
+            np.testing.assert_allclose(flat.mean(), 0.5 / 64, rtol=0.01)
+
+    def test_who_does_not_clip_is_clipped(self):
+        strategy = self.plain(clip=0.5, fraction_evaluate=0.0, min_available_nodes=12)
+
+        class Liar(FewbitsMod):
+            def __call__(self, message, context, call_next):
+                message.content["fewbits"]["clip"] = 1e6
+                return super().__call__(message, context, call_next)
+
+        result = start(strategy, Clients(self.train, [Liar()], nodes=self.NODES), rounds=1, arrays=self.ARRAYS)
+        flat = np.concatenate([array.ravel() for array in numpy(result.arrays).values()])
+        self.assertLess(np.linalg.norm(flat), 0.5)
+
+    def test_fixed_cohorts_and_memories_are_refused(self):
+        with self.assertRaisesRegex(ValueError, "cohorts of a fixed size"):
+            FewbitsFedAvg("trellis:bits=2", clip=1.0, epsilon=2.0, delta=1e-3)
+        with self.assertRaisesRegex(ValueError, "error feedback does not go with clip="):
+            FewbitsFedAvg("trellis:bits=2", clip=1.0, feedback=True)
+        with self.assertRaisesRegex(ValueError, "noise_multiplier= needs clip="):
+            FewbitsFedAvg("trellis:bits=2", noise_multiplier=1.0)
 
 
 class Privacy(unittest.TestCase):
