@@ -75,6 +75,56 @@ def trained(*arguments, **options):
     return without_times(own.run()), own.save(), own.released
 
 
+class Private(unittest.TestCase):
+    LINEAR = "hadamard+dither:scale=flat,step=auto"
+
+    def test_a_budget(self):
+        own = trainer(clip=0.5, epsilon=3.0, delta=1e-2, clients_per_round=None, client_probability=0.5)
+        results = list(own.run())
+        spent = [result.epsilon for result in results]
+        self.assertEqual(spent, sorted(spent))
+        self.assertAlmostEqual(spent[-1], 3, delta=0.01)
+        self.assertEqual({result.clip for result in results}, {0.5})
+        self.assertGreater(own.noise_multiplier, 0.3)
+        other = trainer(clip=0.5, noise_multiplier=own.noise_multiplier, delta=1e-2, clients_per_round=None, client_probability=0.5)
+        self.assertAlmostEqual(list(other.run())[-1].epsilon, spent[-1])
+        plain = trainer()
+        self.assertEqual((plain.step().epsilon, plain.step().clip, plain.noise_multiplier), (None, None, None))
+
+    def test_clipping(self):
+        for clip_by in ("whole", "tensor", "median"):
+            own = trainer(clip=1e-3, clip_by=clip_by)
+            before = own.parameters
+            own.step()
+            moved = np.sqrt(sum(float(np.square(own.parameters[name] - values).sum()) for name, values in before.items()))
+            self.assertLess(moved, 1.001e-3)
+            self.assertGreater(moved, 1e-5)
+        norms = [result.clip for result in own.run()]
+        self.assertGreater(norms[-1], 1e-3)   # it follows the median
+
+    def test_secure_sums(self):
+        with tempfile.TemporaryDirectory() as folder:
+            _, _, model = trained(plan=self.LINEAR, clip=5.0, secure=True, secure_bits=24, min_cohort=3, transcript=folder)
+            self.assertEqual(len(list(pathlib.Path(folder).glob("round-*/input-*.bin"))), 6 * 5)
+        _, _, plain = trained(clip=5.0)
+        for name, values in plain.items():
+            np.testing.assert_allclose(model[name], values, atol=1e-3)
+        noised = trainer(plan=self.LINEAR, clip=0.5, secure=True, min_cohort=3, clients_per_round=None, client_probability=1.0, noise_multiplier=2.0,
+                         delta=1e-2, noise_by="clients")
+        self.assertGreater(list(noised.run())[-1].epsilon, 1)
+        few = trainer(plan=self.LINEAR, clip=5.0, secure=True, min_cohort=6)   # of cohorts of 5
+        before = few.parameters
+        self.assertEqual(few.step().clients, 0)
+        for name, values in before.items():
+            np.testing.assert_array_equal(few.parameters[name], values)
+
+    def test_what_goes_together(self):
+        for options, words in (({"epsilon": 1.0}, "epsilon needs clip"), ({"noise_by": "clients"}, "noise_by needs clip"), ({"clip": 1.0, "clip_by": "me"}, "'whole', 'tensor', 'median'"),
+                               ({"transcript": "x"}, "transcript needs secure"), ({"clip": 1.0, "epsilon": 1.0, "delta": 1e-2}, "client-probability")):
+            with self.assertRaisesRegex(fewbits.Error, words):
+                trainer(**options)
+
+
 class OwnModels(unittest.TestCase):
     def test_they_train_as_the_built_in_one(self):
         built_in = trainer()
