@@ -3,7 +3,8 @@
     app = ClientApp(mods=[fewbits.flower.FewbitsMod()])                                  # client: the first of the mods
 
     strategy = fewbits.flower.FewbitsStrategy(FedAdam(...), "trellis:bits=2")            # server: any strategy, or
-    strategy = fewbits.flower.FewbitsFedAvg("trellis:bits=0.03,scale=profile", ...)      # FedAvg with the memory of one model
+    strategy = fewbits.flower.FewbitsFedAvg("trellis:bits=0.03,scale=profile", ...)      # FedAvg with the memory of one model, or
+    strategy = fewbits.flower.SecureFedAvg(clip=1.0, bits=16, min_cohort=10, ...)        # whose server sees sums alone
 
 What travels: with the model the server sends the plan, the round and, for plans with scale=profile, the scales learned so far
 (one ConfigRecord). A client's reply has one array of bytes in the place of its arrays: the frame of what training changed. Both
@@ -17,7 +18,9 @@ which names the mend: no FewbitsMod at the clients, or another mod in front of i
 Buffers that must not be negative or noisy, such as running variances of batch norms, want a rule of their own:
 "*running_*=f32; *=trellis:bits=0.03,scale=profile".
 
-With Flower's differential privacy: client-side clipping goes behind, mods=[FewbitsMod(), fixedclipping_mod]; strategies that clip
+Differential privacy of nodes: FewbitsFedAvg(plan, clip=1.0, epsilon=4, delta=1e-5, probability=0.1), and the same of SecureFedAvg. Its
+messages are four a round; a node's secrets are in its context between them, and a context that comes to processes late costs the node
+the round. With Flower's own differential privacy: client-side clipping goes behind, mods=[FewbitsMod(), fixedclipping_mod]; strategies that clip
 at the server go inside, FewbitsStrategy(DifferentialPrivacyServerSideFixedClipping(...), plan).
 """
 

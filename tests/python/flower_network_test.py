@@ -55,8 +55,14 @@ def run_secure(name):
     """(output, runs, report)"""
     dying = SECURE_NODES // 2
     with tempfile.TemporaryDirectory(prefix="fewbits-flower-") as folder, Network(folder, PATH, nodes=SECURE_NODES) as network:
-        if name != "one dies":
-            return network.run(SECURE_APP, timeout=1500, protocol="secaggplus" if name == "secaggplus" else "fewbits")
+        if name == "all":
+            return network.run(SECURE_APP, timeout=1500)
+        if name == "secaggplus":
+            app = pathlib.Path(folder, "legacy")
+            shutil.copytree(SECURE_APP, app)
+            settings = app / "pyproject.toml"
+            settings.write_text(settings.read_text().replace("client_app:app", "client_app:legacy"))
+            return network.run(app, timeout=1500, protocol="secaggplus")
         marker, over = pathlib.Path(folder, "marker"), threading.Event()
 
         def kill():
