@@ -576,6 +576,12 @@ class Noise(unittest.TestCase):
         self.assertAlmostEqual(np.mean(sizes), 3.6, delta=6 * math.sqrt(12 * 0.3 * 0.7 / 60))
         self.assertGreater(len(set(sizes)), 3)
 
+    def test_the_denominator_does_not_tell_who_came(self):
+        for make in (self.plain, self.secure):
+            strategy, _, flat, _ = self.run_with(make, nodes=tuple(range(100, 140)), noise_multiplier=0.05, delta=1e-3, probability=0.6)
+            # |z| <= 6 for the noise, of deviation 0.05 * 0.5 / 24 in each of 4096; a client's part is less than 1/24 of 0.5/64.
+            self.assertAlmostEqual(flat.mean(), strategy.rounds[0].clients / 24 * 0.5 / 64, delta=6 * 0.05 * 0.5 / 24 / 64 + 1e-5)
+
     def test_nobody_came(self):
         strategy, result, flat, clients = self.run_with(self.plain, noise_multiplier=1.0, delta=1e-3, probability=1e-9)
         self.assertEqual((strategy.rounds[0].clients, clients.seen), (0, []))
@@ -583,6 +589,7 @@ class Noise(unittest.TestCase):
         self.assertEqual(strategy._private.accountant.rounds, 1)
         strategy, result, flat, _ = self.run_with(self.secure, noise_multiplier=1.0, delta=1e-3, probability=1e-9)
         self.assertRegex(strategy.rounds[0].nothing, "0 nodes are too few")
+        self.assertEqual(strategy._private.accountant.rounds, 1)   # that nobody came has been told
         np.testing.assert_array_equal(flat, 0)
 
     def test_weights(self):
@@ -594,6 +601,22 @@ class Noise(unittest.TestCase):
             np.testing.assert_allclose(flat.mean(), 0.5 / 64 * np.mean(weights), rtol=0.01)
             _, _, flat, _ = self.run_with(make, examples_cap=40.0, total_weight=sum(weights), **extra)
             np.testing.assert_allclose(flat.mean(), 0.5 / 64, rtol=0.01)
+
+    def test_metrics_do_not_travel_and_integers_stay(self):
+        replies = []
+        arrays = {**self.ARRAYS, "steps": np.array(7)}
+
+        def keep(reply, node):
+            replies.append(reply)
+            return reply
+
+        for make in (self.plain, self.secure):
+            strategy = make(clip=0.5, fraction_evaluate=0.0, min_train_nodes=12, min_available_nodes=12)
+            clients = Clients(lambda given, node: {name: array + 1 for name, array in given.items()}, [FewbitsMod()], nodes=self.NODES, tamper=keep)
+            after = numpy(start(strategy, clients, rounds=1, arrays=arrays).arrays)
+            self.assertEqual((int(after["steps"]), after["steps"].dtype), (7, np.int64))
+            self.assertGreater(float(after["w"].mean()), 0)
+        self.assertEqual({len(reply.content.metric_records) for reply in replies}, {0})
 
     def test_who_does_not_clip_is_clipped(self):
         strategy = self.plain(clip=0.5, fraction_evaluate=0.0, min_available_nodes=12)
