@@ -128,13 +128,19 @@ class PrivateRounds:
         return asked if self.terms.probability is None else self.terms.probability * self.population
 
     def spread_noise(self, values: int) -> None:
-        """So much from each client that the fewest whose sum is opened add the noise that is asked for."""
+        """Of a secure sum. That a round is refused for its few nodes tells of them, which nothing accounts for: it must be as rare as a failure
+        that delta allows. Where clients add the noise, so much from each that the fewest whose sum is opened add what is asked for."""
         terms = self.terms
-        if terms.noise_by != "clients" or (self.client_noise is not None and self.client_noise.values == values):
+        if not terms.with_noise:
             return
         assert terms.probability is not None
-        # Who drops out is as one who was not chosen.
-        self.least_cohort = max(fewest(self.population, terms.probability * (1 - terms.dropouts), terms.delta / self.rounds), terms.min_cohort)
+        arrives = terms.probability * (1 - terms.dropouts)   # who drops out is as one who was not chosen
+        least = fewest(self.population, arrives, terms.delta / self.rounds)
+        _require(least >= terms.min_cohort, f"of {self.population * arrives:.0f} nodes a round on average fewer than min_cohort={terms.min_cohort} would come more "
+                 f"often than in a share of delta/rounds, and a round that is refused tells of its nodes; at least {least} come. Ask more nodes, or lower min_cohort")
+        if terms.noise_by != "clients" or (self.client_noise is not None and self.client_noise.values == values):
+            return
+        self.least_cohort = least
         mean = terms.probability * self.population
         most = mean + 4 * math.sqrt(mean)
 

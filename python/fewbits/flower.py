@@ -553,8 +553,9 @@ class SecureFedAvg(_MaybePrivate):
     clip, clip_by, epsilon, delta, noise_multiplier, examples_cap, probability, population, total_weight: as of FewbitsFedAvg. Nodes weigh the
         same unless there is a cap; the server cannot clip what it does not see. noise_by: "server": it adds the noise to the sum, which it
         sees; "clients": each adds its part, so that nobody sees a sum without it.
-    dropouts: share of the nodes that take part and are expected to be lost: with noise_by="clients" each adds as much as is needed where
-        so many more than that are lost that it happens with chance delta in all rounds. With more, the round comes to nothing.
+    dropouts: share of the nodes that take part and are expected to be lost. With noise a round that comes to nothing for its few nodes tells of
+        them: it must be rarer than delta in all rounds, else the first round raises ValueError. With noise_by="clients" each adds as much as
+        is needed where the fewest come of which that is true.
 
     Other arguments are FedAvg's. Metrics of nodes do not travel, and arrays of integers stay as they are. The server is taken to follow the
     protocol: nobody signs keys.

@@ -587,20 +587,21 @@ class Noise(unittest.TestCase):
         self.assertEqual((strategy.rounds[0].clients, clients.seen), (0, []))
         self.assertGreater(flat.std(), 0)   # noise is released all the same
         self.assertEqual(strategy._private.accountant.rounds, 1)
-        strategy, result, flat, _ = self.run_with(self.secure, noise_multiplier=1.0, delta=1e-3, probability=1e-9)
-        self.assertRegex(strategy.rounds[0].nothing, "0 nodes are too few")
-        self.assertEqual(strategy._private.accountant.rounds, 1)   # that nobody came has been told
-        np.testing.assert_array_equal(flat, 0)
 
-    def test_weights(self):
-        for make in (self.plain, self.secure):
-            # num-examples are 10 * (node % 7 + 1).
-            weights = [min(10 * (node % 7 + 1) / 40, 1) for node in self.NODES]
-            extra = {"bits": 20} if make == self.secure else {}
-            _, _, flat, _ = self.run_with(make, examples_cap=40.0, **extra)
-            np.testing.assert_allclose(flat.mean(), 0.5 / 64 * np.mean(weights), rtol=0.01)
-            _, _, flat, _ = self.run_with(make, examples_cap=40.0, total_weight=sum(weights), **extra)
-            np.testing.assert_allclose(flat.mean(), 0.5 / 64, rtol=0.01)
+    def test_few_of_a_private_sum(self):
+        for noise_by in ("server", "clients"):
+            with self.assertRaisesRegex(ValueError, "would come more often than in a share of delta/rounds, .* at least 0 come"):
+                self.run_with(self.secure, noise_multiplier=1.0, delta=1e-3, probability=0.3, noise_by=noise_by)
+
+            def burn(reply, node):
+                return reply if node < 102 else Message(Error(code=5, reason="it has burnt"), metadata=reply.metadata)
+
+            strategy = self.secure(clip=0.5, noise_multiplier=1.0, delta=1e-3, probability=1.0, min_available_nodes=12, noise_by=noise_by)
+            clients = Clients(self.train, [FewbitsMod()], nodes=self.NODES, tamper=burn)
+            result = start(strategy, clients, rounds=1, arrays=self.ARRAYS)
+            self.assertRegex(strategy.rounds[0].nothing, "2 clients are left")
+            self.assertGreater(strategy.rounds[0].epsilon, 0)   # that few came has been told
+            np.testing.assert_array_equal(numpy(result.arrays)["w"], 0)
 
     def test_metrics_do_not_travel_and_integers_stay(self):
         replies = []
