@@ -101,6 +101,14 @@ def with_request(message: Message, request: ConfigRecord) -> Message:
     return message
 
 
+def real(request: ConfigRecord, key: str) -> float:
+    return float(typing.cast(float, request[key]))
+
+
+def whole(request: ConfigRecord, key: str) -> int:
+    return int(typing.cast(int, request[key]))
+
+
 def number_in(content: RecordDict, key: str) -> float:
     """A client's own number, such as of its examples, of its one MetricRecord. Raises Refused."""
     metrics = list(content.metric_records.values())

@@ -14,7 +14,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 
 import fewbits
 from fewbits import privacy, secure
-from fewbits._flower_arrays import FRAME, KEY, Refused, bytes_array, differences, frame_of, layout, number_in
+from fewbits._flower_arrays import FRAME, KEY, Refused, bytes_array, differences, frame_of, layout, number_in, real
 from fewbits._flower_private import PrivateRounds
 
 _STATE = "fewbits.secure"        # of the ConfigRecord in the context
@@ -51,7 +51,8 @@ def answer(message: Message, context: Context, request: ConfigRecord, min_cohort
         client = secure.Client(settings, context.node_id)
         reply = client.advertise()
     else:
-        state = typing.cast(bytes, context.state.config_records.get(_STATE, {}).get("state", b""))
+        kept = context.state.config_records.get(_STATE)
+        state = typing.cast(bytes, kept["state"]) if kept else b""
         if not state:
             raise Refused("it has no keys of this round")
         client = secure.Client.restore(settings, context.node_id, state)
@@ -85,25 +86,25 @@ def _words(update: dict[str, np.ndarray], base: ArrayRecord, settings: secure.Se
     if codec.fingerprint != settings.plan or integers.size != settings.length:
         raise Refused("the plan is not the one that keys were exchanged for")
     values = codec.flatten(update)
-    if float(request["clip"]) > 0:
+    if real(request, "clip") > 0:
         values = clipped(values, shape, request, content)
     noise = str(request["noise-by"])
     if noise == "clients":
-        own = privacy.ClientNoise(integers.size, norm=float(request["clip"]), step=float(request["step"]), sigma=float(request["sigma"]))
+        own = privacy.ClientNoise(integers.size, norm=real(request, "clip"), step=real(request, "step"), sigma=real(request, "sigma"))
         noised = own.encode(integers.values(values))
         # The sum is mod 2^bits, and so is what it is made of.
         return noised.astype(np.uint32) & np.uint32(2**settings.bits - 1)
     encoded = integers.encode(values, client=node)
     if noise == "server":
         alone = integers.values_of_sums(encoded, clients=[node])
-        if math.sqrt(float(np.dot(alone, alone))) > float(request["sensitivity"]):   # nobody else can see to it
+        if math.sqrt(float(np.dot(alone, alone))) > real(request, "sensitivity"):   # nobody else can see to it
             encoded = integers.encode(np.zeros_like(values), client=node)
     return secure.to_words(encoded, settings.bits)
 
 
 def clipped(values: np.ndarray, shape: dict[str, typing.Any], request: ConfigRecord, content: RecordDict) -> np.ndarray:
     """A node's update as it may be in a sum: clipped, and weighted by its examples where there is a cap."""
-    norm, cap = float(request["clip"]), float(request["examples-cap"])
+    norm, cap = real(request, "clip"), real(request, "examples-cap")
     by = privacy.Clipping.per_tensor(shape, norm) if request["clip-by"] == "tensor" else privacy.Clipping.whole(values.size, norm)
     values, _ = by.clip(values)
     if cap > 0:
