@@ -68,7 +68,7 @@ std::string label(const AttackSetting& s) {
 
 std::string says(const AttackResult& result) {
   if (result.reads) return "reads the image";
-  if (result.reads_one) return "reads one of the images";
+  if (result.reads_one) return "like one of the images";
   return "no more than the mean image does";
 }
 
@@ -103,11 +103,14 @@ ordered_json to_json(const Options& o, const std::string& dataset, const AttackR
 }
 
 std::string to_text(const AttackReport& report) {
-  std::vector<std::vector<std::string>> rows = {{"what is seen", "bits", "cosine", "±", "says"}};
-  for (const AttackResult& result : report.results)
-    rows.push_back({label(result.setting), number(result.bits_per_coordinate), fixed(result.cosine.mean), fixed(*result.cosine.deviation), says(result)});
-  rows.push_back({"the mean image, without any update", "", fixed(report.mean_image.mean), fixed(*report.mean_image.deviation), ""});
-  rows.push_back({"another image", "", fixed(report.unrelated.mean), fixed(*report.unrelated.deviation), ""});
+  std::vector<std::vector<std::string>> rows = {{"what is seen", "bits", "cosine", "deviation", "closest", "mean image's", "says"}};
+  for (const AttackResult& result : report.results) {
+    const bool several = result.setting.batch * result.setting.clients > 1;
+    rows.push_back({label(result.setting), number(result.bits_per_coordinate), fixed(result.cosine.mean), fixed(*result.cosine.deviation),
+                    several ? fixed(result.closest.mean) : "", several ? fixed(result.closest_mean_image.mean) : "", says(result)});
+  }
+  rows.push_back({"the mean image, without any update", "", fixed(report.mean_image.mean), fixed(*report.mean_image.deviation), "", "", ""});
+  rows.push_back({"another image", "", fixed(report.unrelated.mean), fixed(*report.unrelated.deviation), "", "", ""});
   return table(rows);
 }
 
@@ -154,7 +157,7 @@ void audit(Options& o) {
   const federated::Task task = data.task(o.attack.seed);
   ordered_json all = {{"dataset", data.name()}, {"model", o.data.model}, {"plan", o.canary.plan}, {"clients", o.canary.clients},
                       {"trials", o.canary.audit.trials}, {"delta", o.canary.delta}, {"audits", ordered_json::array()}};
-  std::vector<std::vector<std::string>> rows = {{"z", "AUC", "±", "theory", "epsilon, at least", "claimed", "verdict"}};
+  std::vector<std::vector<std::string>> rows = {{"z", "AUC", "error", "theory", "epsilon, at least", "claimed", "verdict"}};
   std::string faults;
   for (const double z : o.noise_multipliers) {
     const privacy::AuditResult result = federated::audit_canary(task, z, o.canary);
@@ -203,7 +206,8 @@ void add_attack_command(CLI::App& app) {
   command->add_option("--clients", o.canary.clients, "of the audit")->capture_default_str()->check(whole_number());
   command->add_option("--delta", o.canary.delta, "of the audit's epsilon")->capture_default_str()->check(CLI::Range(0.0, 1.0));
   add_json(*command, o.json);
-  command->footer(R"(An image is read where its reconstruction is closer to it than the mean image is, by over three standard errors.
+  command->footer(R"(An image is read where its reconstruction is closer to it than the mean image is, by over three standard errors; of
+batches and sums the closest of their images is compared too, with the mean image's closest.
 Noise comes from the system: figures with noise differ from run to run. The attack is a simple one; what it does not
 read is not safe.
 
