@@ -49,7 +49,7 @@ CanaryRound::CanaryRound(const Task& task, const Options& options, const PlanOpt
   plain.privacy.reset();
   plain.client_probability = 1;
   Trainer trainer(with_, plain, {.learning_rate = plan.learning_rate, .prox = plan.prox});
-  require(trainer.codec().elements() == trainer.parameters().size(), "an audit does not go with a structured family");
+  require(!Codec::compile(plan.plan, trainer.layout()).structured(), "an audit does not go with a structured family");
   std::mutex mutex;
   trainer.observe(task.clients.count, [&](const ClientUpdate& update) {
     if (update.client != canary) return;
@@ -95,13 +95,8 @@ privacy::AuditResult audit_canary(const Task& task, double noise_multiplier, con
                      for (std::size_t i = 0; i < each; ++i) own.push_back(static_cast<std::uint32_t>((client * each + i) * apart));
                      return own;
                    }};
-  Options round;
-  round.seed = options.seed;
-  round.client_probability = 1;
-  round.threads = 1;
-  round.privacy.emplace();
-  round.privacy->noise_multiplier = noise_multiplier;
-  round.privacy->delta = options.delta;
+  Options round{.seed = options.seed, .client_probability = 1, .threads = 1};
+  round.privacy = PrivacyOptions{.noise_multiplier = noise_multiplier, .delta = options.delta};
   const PlanOptions plan{.plan = options.plan, .learning_rate = options.learning_rate};
   round.privacy->clip = CanaryRound(small, round, plan, 0).norm() / 2;
   const CanaryRound canary(small, round, plan, 0);

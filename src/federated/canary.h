@@ -47,7 +47,7 @@ struct CanaryOptions {
   std::size_t examples = 4;       // of a client
   double learning_rate = 0.1;
   double delta = 1e-5;
-  privacy::AuditOptions audit;    // best_statistic goes by the plan: a coded canary may be seen less, never more
+  privacy::AuditOptions audit = {};   // best_statistic goes by the plan: a coded canary may be seen less, never more
 };
 privacy::AuditResult audit_canary(const Task& task, double noise_multiplier, const CanaryOptions& options);
 
