@@ -61,6 +61,7 @@ void print_json(const ordered_json& json);
 double bits_per_coordinate(double bytes, std::size_t coordinates);
 
 // One function a subcommand.
+void add_attack_command(CLI::App& app);
 void add_measure_command(CLI::App& app);
 void add_encode_command(CLI::App& app);
 void add_decode_command(CLI::App& app);

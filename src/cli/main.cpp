@@ -58,6 +58,7 @@ int main(int argc, char** argv) {
     fewbits::cli::add_inspect_command(app);
     fewbits::cli::add_stages_command(app);
     fewbits::cli::add_privacy_command(app);
+    fewbits::cli::add_attack_command(app);
     fewbits::cli::add_report_command(app);
     app.parse(argc, argv);
     return finish_output();

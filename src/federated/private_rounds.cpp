@@ -71,6 +71,7 @@ PrivateRounds::PrivateRounds(const PrivacyOptions& privacy, const Options& optio
   for (std::size_t client = 0; client < clients.count; ++client) weight_of_all += weight(clients.size(static_cast<std::uint32_t>(client)));
   require(weight_of_all > 0, "no client has an example");
   denominator_ = q_ * weight_of_all;
+  begin();   // refuses noise that cannot be drawn now, not in the first round
 }
 
 privacy::RoundMechanism PrivateRounds::round() const {
