@@ -5,7 +5,7 @@ import typing
 
 import numpy as np
 from entry import Figure, Outcome, Outcomes, Picture, Pictures, Run, Table, percent
-from trust import COHORTS_FIGURE, WORDS
+from trust import COHORTS_FIGURE, EPSILON, WORDS
 
 from fewbits import plot
 
@@ -370,4 +370,4 @@ BEST = Figure(
     tables=best_tables, draw=lambda done: [by_megabytes(done["plans"], "best", "Accuracy against megabytes, three seeds")])
 
 
-FIGURES = [KONECNY, MCMAHAN, NIID, SURESH, LINKS_FIGURE, PERSONAL, TEXT_FIGURE, PRETRAINED, DOWNLINK, BEST, WORDS, COHORTS_FIGURE]
+FIGURES = [KONECNY, MCMAHAN, NIID, SURESH, LINKS_FIGURE, PERSONAL, TEXT_FIGURE, PRETRAINED, DOWNLINK, BEST, EPSILON, WORDS, COHORTS_FIGURE]
