@@ -18,7 +18,7 @@ import time
 import typing
 
 import catalogue
-from matplotlib.figure import Figure as Picture
+from entry import Figure, Picture, Run
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -27,12 +27,12 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 class Done:
     """A run that is complete: its summary, and where its results are."""
 
-    run: catalogue.Run
+    run: Run
     folder: pathlib.Path
     summary: dict[str, typing.Any]
 
 
-def flags_of(run: catalogue.Run) -> list[str]:
+def flags_of(run: Run) -> list[str]:
     flags = []
     for name, value in run.settings.items():
         for one in value if isinstance(value, list) else [value]:
@@ -40,7 +40,7 @@ def flags_of(run: catalogue.Run) -> list[str]:
     return flags
 
 
-def train(program: pathlib.Path, run: catalogue.Run, out: pathlib.Path, settings: list[str]) -> Done:
+def train(program: pathlib.Path, run: Run, out: pathlib.Path, settings: list[str]) -> Done:
     """The run in `out`, from there where it was done before."""
     stamp = out / "flags.json"
     flags = flags_of(run) + settings
@@ -55,14 +55,15 @@ def train(program: pathlib.Path, run: catalogue.Run, out: pathlib.Path, settings
     return Done(run, out, json.loads((out / "summary.json").read_text()))
 
 
-def make(figure: catalogue.Figure, program: pathlib.Path, out: pathlib.Path, quick: bool) -> dict[str, typing.Any]:
+def make(figure: Figure, program: pathlib.Path, out: pathlib.Path, quick: bool) -> dict[str, typing.Any]:
     """Runs, tables and pictures of one figure, as figures.json has them."""
     start = time.monotonic()
     done: dict[str, Done] = {}
     for run in figure.runs:
         print(f"{figure.name}: {run.name}", file=sys.stderr, flush=True)
-        settings = [flag.format_map({name: one.folder for name, one in done.items()}) for flag in run.after]
-        done[run.name] = train(program, run if not quick else run.quick(), out / figure.name / run.name, settings)
+        folder = out / figure.name / run.name
+        settings = [flag.format_map({name: one.folder for name, one in done.items()} | {"own": folder}) for flag in run.after]
+        done[run.name] = train(program, run if not quick else run.quick(), folder, settings)
     pictures = []
     for name, picture, caption in figure.draw(done):
         assert isinstance(picture, Picture)
@@ -95,16 +96,26 @@ a target is 98 % of the best that float32 reaches in the same run, if nothing el
 public copy are marked *from memory*."""
 
 
-def write_results(entries: list[dict[str, typing.Any]], out: pathlib.Path, docs: pathlib.Path) -> None:
-    images = docs / "images" / "results"
+def write_results(entries: dict[str, dict[str, typing.Any]], out: pathlib.Path, docs: pathlib.Path) -> None:
+    """Sections of figures that are not among the entries stay as they are."""
+    images, page = docs / "images" / "results", docs / "results.md"
     images.mkdir(parents=True, exist_ok=True)
-    for entry in entries:
+    sections = sections_of(page.read_text()) if page.is_file() else {}
+    for entry in entries.values():
         for picture in entry["pictures"]:
             png = (out / picture["file"]).with_suffix(".png")
             shutil.copy(png, images / png.name)
-    links = "\n".join(f"- [{entry['title']}](#{anchor(entry['title'])})" for entry in entries)
-    body = "\n\n".join(section(entry, "images/results") for entry in entries)
-    (docs / "results.md").write_text(f"{INTRODUCTION}\n\n{links}\n\n{body}\n")
+        sections[entry["title"]] = section(entry, "images/results")
+    titles = [figure.title for figure in catalogue.FIGURES if figure.title in sections]
+    links = "\n".join(f"- [{title}](#{anchor(title)})" for title in titles)
+    body = "\n\n".join(sections[title] for title in titles)
+    page.write_text(f"{INTRODUCTION}\n\n{links}\n\n{body}\n")
+
+
+def sections_of(page: str) -> dict[str, str]:
+    """By title."""
+    parts = ["## " + part.rstrip() for part in page.split("\n## ")[1:]]
+    return {part.partition("\n")[0].removeprefix("## "): part for part in parts}
 
 
 def anchor(title: str) -> str:
@@ -117,7 +128,7 @@ def main() -> None:
     parser.add_argument("program", type=pathlib.Path, nargs="?", help="the fewbits program")
     parser.add_argument("figures", nargs="*", help="which of them; all where none is named")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("out/figures"))
-    parser.add_argument("--docs", type=pathlib.Path, help="folder to write results.md and its pictures to, when all figures are made")
+    parser.add_argument("--docs", type=pathlib.Path, help="folder of results.md and its pictures: the sections of figures that have been made are written anew")
     parser.add_argument("--quick", action="store_true", help="few rounds of everything: shows that it works, not what comes of it")
     parser.add_argument("--list", action="store_true", help="names, titles and minutes")
     options = parser.parse_args()
@@ -144,8 +155,8 @@ def main() -> None:
         print(f"\n{figure.title} ({entries[figure.name]['seconds']} s)")
         for table in entries[figure.name]["tables"]:
             print(markdown_table(table["heads"], table["rows"]))
-    if options.docs and all(name in entries for name in known):
-        write_results(ordered, options.out, options.docs)
+    if options.docs:
+        write_results({name: entries[name] for name in known if name in entries}, options.out, options.docs)
         print(f"\n{options.docs / 'results.md'}")
 
 

@@ -1,4 +1,4 @@
-"""The guides against the program: every command that docs/guides/*.md shows is run, and what it prints is compared.
+"""The guides against the program: every command that docs/guides/*.md and docs/private.md show is run, and what it prints is compared.
 
     guides_test.py PATH/TO/fewbits
 
@@ -10,7 +10,7 @@ A block of shell commands has one of two info strings:
 
 The blocks of a guide run in their order in one folder, empty at first, with the program as `fewbits`. What is printed must
 have the lines of the guide: the same words, with a number where a number stands (or `-`, a target that is not reached).
-Numbers may be off by a third or by 3, whichever is more, since the models' sums depend on the machine's BLAS; in a column of
+Numbers may be off by a third or by 3, whichever is more, since the models' sums depend on the machine's BLAS and noise is drawn anew; in a column of
 times any will do. What goes to stderr is not compared.
 
 A block ```cpp has lines of own_model.cpp, which is built and run as a test of its own.
@@ -26,7 +26,7 @@ import tempfile
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
+GUIDES = [*sorted((ROOT / "docs" / "guides").glob("*.md")), ROOT / "docs" / "private.md"]
 PROGRAM = pathlib.Path(sys.argv.pop()).resolve()
 NO_SKIPS = os.environ.get("FEWBITS_NO_SKIPS") == "1"
 DATA = pathlib.Path(os.environ.get("FEWBITS_DATA", ROOT / "build" / "data"))   # where InstEval may be
@@ -135,7 +135,7 @@ class Guides(unittest.TestCase):
         readme = (ROOT / "README.md").read_text()
         self.assertTrue(GUIDES)
         for guide in GUIDES:
-            self.assertIn(f"(docs/guides/{guide.name})", readme)
+            self.assertIn(f"({guide.relative_to(ROOT)})", readme)
 
     def test_links_of_the_guides_lead_somewhere(self):
         for guide in GUIDES:

@@ -36,6 +36,7 @@ class SecureMean {
   // The mean of what was received. Throws kEmpty where that is too little. `privacy` as in begin.
   std::vector<float> finish(PrivateRounds* privacy, privacy::RandomSource& source);
 
+  double client_seconds() const noexcept { return round_ ? round_->client_seconds() : 0; }           // beside encoding
   std::uint64_t upload_bytes() const noexcept { return round_ ? round_->upload_bytes() : 0; }       // beside masked inputs
   std::uint64_t download_bytes() const noexcept { return round_ ? round_->download_bytes() : 0; }
 

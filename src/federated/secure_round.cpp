@@ -3,6 +3,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "federated/stopwatch.h"
 #include "fewbits/error.h"
 #include "fewbits/secure/words.h"
 
@@ -12,26 +13,40 @@ namespace {
 std::filesystem::path folder_of(const SecureOptions& options, const secure::Settings& settings) {
   if (options.transcript.empty()) return {};
   const std::string number = std::to_string(settings.round);
-  return std::filesystem::path(options.transcript) / ("round-" + std::string(number.size() < 6 ? 6 - number.size() : 0, '0') + number);
+  return std::filesystem::path(options.transcript) /
+         ("round-" + std::string(number.size() < 6 ? 6 - number.size() : 0, '0') + number);
 }
 
 }  // namespace
 
-SecureRound::SecureRound(const SecureOptions& options, const secure::Settings& settings, std::span<const std::uint64_t> cohort)
+SecureRound::SecureRound(const SecureOptions& options, const secure::Settings& settings,
+                         std::span<const std::uint64_t> cohort)
     : transcript_(folder_of(options, settings)), server_(settings, cohort, random_) {
   if (!transcript_.empty()) {
     std::filesystem::create_directories(transcript_);
     const secure::Settings& all = server_.settings();
-    const nlohmann::ordered_json manifest = {{"session", all.session}, {"round", all.round}, {"plan", all.plan}, {"length", all.length},
-                                             {"bits", all.bits}, {"clients", all.clients}, {"neighbours", all.neighbours},
-                                             {"threshold", all.threshold}, {"min_cohort", all.min_cohort},
+    const nlohmann::ordered_json manifest = {{"session", all.session},
+                                             {"round", all.round},
+                                             {"plan", all.plan},
+                                             {"length", all.length},
+                                             {"bits", all.bits},
+                                             {"clients", all.clients},
+                                             {"neighbours", all.neighbours},
+                                             {"threshold", all.threshold},
+                                             {"min_cohort", all.min_cohort},
                                              {"cohort", std::vector<std::uint64_t>(cohort.begin(), cohort.end())}};
     std::ofstream(transcript_ / "settings.json") << manifest.dump(2) << '\n';
   }
   Messages messages;
-  for (const std::uint64_t id : cohort) messages[id] = clients_.try_emplace(id, settings, id, random_).first->second.advertise();
+  Stopwatch watch;
+  for (const std::uint64_t id : cohort)
+    messages[id] = clients_.try_emplace(id, settings, id, random_).first->second.advertise();
+  client_seconds_ += watch.lap();
   receive_all(messages, "keys");
-  for (auto& [id, neighbours] : close("keys")) messages[id] = clients_.at(id).share(neighbours);
+  const Messages neighbours = close("keys");
+  watch.lap();
+  for (const auto& [id, keys] : neighbours) messages[id] = clients_.at(id).share(keys);
+  client_seconds_ += watch.lap();
   receive_all(messages, "shares");
   shares_ = close("shares");
 }
@@ -49,7 +64,10 @@ void SecureRound::receive(std::uint64_t client, std::span<const std::byte> messa
 
 std::vector<std::int64_t> SecureRound::open() {
   Messages messages;
-  for (auto& [id, survivors] : close("inputs")) messages[id] = clients_.at(id).unmask(survivors);
+  const Messages survivors = close("inputs");
+  Stopwatch watch;
+  for (const auto& [id, ids] : survivors) messages[id] = clients_.at(id).unmask(ids);
+  client_seconds_ += watch.lap();
   receive_all(messages, "unmasking");
   const std::vector<std::uint32_t> words = server_.sum();
   keep("sum", std::as_bytes(std::span(words)));

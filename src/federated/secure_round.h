@@ -31,6 +31,9 @@ class SecureRound {
   std::vector<std::int64_t> open();
   std::vector<std::uint64_t> survivors() const { return server_.survivors(); }
 
+  // Of all clients, for keys, shares and unmasking; masked inputs are timed by who asks for them.
+  double client_seconds() const noexcept { return client_seconds_; }
+
   // Of all messages but masked inputs, to the server and from it.
   std::uint64_t upload_bytes() const noexcept { return upload_bytes_; }
   std::uint64_t download_bytes() const noexcept { return download_bytes_; }
@@ -46,6 +49,7 @@ class SecureRound {
   secure::Server server_;
   std::map<std::uint64_t, secure::Client> clients_;
   Messages shares_;                    // for each client, from the others
+  double client_seconds_ = 0;
   std::uint64_t upload_bytes_ = 0;
   std::uint64_t download_bytes_ = 0;
 };

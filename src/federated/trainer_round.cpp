@@ -227,6 +227,7 @@ std::vector<float> Trainer::State::open(Round& of) {
     if (privacy) privacy->spend();
     of.result.clients = of.result.examples = 0;
   }
+  of.result.encode_seconds += secure->client_seconds();
   of.result.upload_bytes += secure->upload_bytes();
   of.result.download_bytes += secure->download_bytes();
   note_privacy(of.result);

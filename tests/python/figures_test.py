@@ -7,9 +7,12 @@ import json
 import os
 import pathlib
 import subprocess
+import shutil
 import sys
 import tempfile
 import unittest
+
+import numpy as np
 
 PATH = os.path.abspath(sys.argv.pop(1))
 PROGRAM = os.path.abspath(sys.argv.pop(1))
@@ -17,6 +20,8 @@ FIGURES = pathlib.Path(__file__).resolve().parents[2] / "figures"
 sys.path[:0] = [PATH, str(FIGURES)]
 
 import catalogue  # noqa: E402: behind the path
+import trust  # noqa: E402
+from figures import sections_of  # noqa: E402
 
 from fewbits import plot, report  # noqa: E402
 
@@ -78,6 +83,33 @@ class Figures(unittest.TestCase):
 
     def test_a_name_that_is_no_figure(self):
         self.assertIn("there is no figure lniks; there are konecny", figures(PROGRAM, "lniks", code=2).stderr)
+
+    def test_the_page_of_results_keeps_what_is_not_made(self):
+        docs = self.out.parent / "docs"
+        docs.mkdir()
+        shutil.copy(FIGURES.parent / "docs" / "results.md", docs)
+        before = sections_of((docs / "results.md").read_text())
+        figures(PROGRAM, "suresh", "--quick", "--out", self.out, "--docs", docs)
+        after = sections_of((docs / "results.md").read_text())
+        self.assertEqual(list(after), list(before))
+        made = {figure.title for figure in catalogue.FIGURES if figure.name in MADE}
+        for title, text in after.items():
+            (self.assertNotEqual if title in made else self.assertEqual)(text, before[title])
+
+    def test_every_figure_is_in_the_page_of_results(self):
+        self.assertEqual(list(sections_of((FIGURES.parent / "docs" / "results.md").read_text())), [figure.title for figure in catalogue.FIGURES])
+
+    def test_intervals(self):
+        mean, half = trust.interval([1, 2, 3])
+        self.assertAlmostEqual(mean, 2)
+        self.assertAlmostEqual(half, 4.303 / 3**0.5)
+
+    def test_errors_of_secure_sums_fall_with_the_bits_of_words(self):
+        updates = np.random.default_rng(3).standard_normal((10, 5000)) / 5000**0.5
+        errors = [trust.in_words("hadamard+dither", bits, updates, 1, 10**-0.5) for bits in (8, 10, 12)]
+        for more, fewer in zip(errors[1:], errors):
+            self.assertAlmostEqual(fewer / more, 16, delta=1)   # a quarter of the step
+        self.assertLess(errors[0], trust.rounded(updates, float(np.abs(updates).max()), (2**8 - 1) // 10) / 2)
 
     def test_the_list_has_each_with_its_time(self):
         lines = figures("--list").stdout.splitlines()
