@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 from entry import Figure, Outcome, Outcomes, Picture, Pictures, Run, Table, percent
+from matplotlib.ticker import NullFormatter
 
 import fewbits
 from fewbits import plot
@@ -311,6 +312,7 @@ def costs_picture(done: Outcomes) -> Pictures:
     for axes in (bytes_axes, seconds_axes):
         plot.plain_log(axes, "x")
         plot.plain_log(axes, "y")
+        axes.yaxis.set_minor_formatter(NullFormatter())
     bytes_axes.set_ylabel("kB uploaded")
     seconds_axes.set_ylabel("ms of the client")
     seconds_axes.set_xlabel("clients of the round")
