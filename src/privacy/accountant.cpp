@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "fewbits/error.h"
@@ -17,6 +18,27 @@ using History = std::vector<std::pair<RoundMechanism, std::uint64_t>>;
 void check_count(std::uint64_t all, std::uint64_t count) {
   if (count > kMostRounds || all > kMostRounds - count)
     throw Error(Errc::kBadArgument, "at most " + std::to_string(kMostRounds) + " rounds are accounted for");
+}
+
+// A round whose privacy loss distribution is known, and what that misses: probabilities are within a factor exp(±slack) of it.
+struct NearlyGaussian {
+  GaussianRound round;
+  double slack = 0;
+};
+
+// Noise of clients that is many steps wide is that of a server to a factor that no one sees: probabilities of sums are within
+// exp(±tau) in each coordinate, so that epsilon at delta is at most 2 tau · dimension more than a Gaussian's at exp(−tau · dimension) · delta,
+// a round. A sum of few steps is too coarse to be counted as a Gaussian.
+std::optional<NearlyGaussian> nearly_gaussian(const RoundMechanism& round) {
+  constexpr double kMostSlack = 1e-9;
+  constexpr double kLeastSteps = 4;
+  if (const auto* gaussian = std::get_if<GaussianRound>(&round)) return NearlyGaussian{*gaussian};
+  const auto* discrete = std::get_if<DiscreteGaussianRound>(&round);
+  if (discrete == nullptr) return std::nullopt;
+  const double sigma = std::sqrt(static_cast<double>(discrete->clients)) * discrete->sigma;
+  const double slack = log_ratio_of_sum(*discrete) * static_cast<double>(discrete->dimension);
+  if (sigma < kLeastSteps || slack > kMostSlack) return std::nullopt;
+  return NearlyGaussian{{discrete->q, sigma / discrete->l2}, slack};
 }
 
 }  // namespace
@@ -60,22 +82,21 @@ struct Accountant::Impl {
     return epsilon_from_renyi(orders, sums, delta);
   }
 
-  bool loss_applies(const History& all) const {
-    return accounting == Accounting::kPld && std::all_of(all.begin(), all.end(), [](const auto& entry) {
-             return std::holds_alternative<GaussianRound>(entry.first);
-           });
-  }
-
   PrivacySpent spent(const History& all, double delta) {
     if (all.empty()) return {0, 0, 0, accounting};
     const RenyiEpsilon bound = renyi(all, delta);
-    if (!loss_applies(all)) return {bound.epsilon, bound.epsilon, bound.order, Accounting::kRdp};
+    const PrivacySpent by_renyi{bound.epsilon, bound.epsilon, bound.order, Accounting::kRdp};
+    if (accounting != Accounting::kPld) return by_renyi;
     std::vector<SampledRounds> rounds_of_noise;
+    double slack = 0;
     for (const auto& [round, count] : all) {
-      const auto& gaussian = std::get<GaussianRound>(round);
-      rounds_of_noise.push_back({gaussian.q, gaussian.z, count});
+      const std::optional<NearlyGaussian> like = nearly_gaussian(round);
+      if (!like) return by_renyi;
+      rounds_of_noise.push_back({like->round.q, like->round.z, count});
+      slack += like->slack * static_cast<double>(count);
     }
-    return {std::min(bound.epsilon, loss.epsilon(rounds_of_noise, delta)), bound.epsilon, bound.order, Accounting::kPld};
+    const double by_loss = loss.epsilon(rounds_of_noise, delta * std::exp(-slack)) + 2 * slack;
+    return {std::min(bound.epsilon, by_loss), bound.epsilon, bound.order, Accounting::kPld};
   }
 };
 

@@ -143,18 +143,7 @@ double l1_bound(double l2, double dimension) { return l2 * std::min(std::sqrt(di
 
 double divergence(const DiscreteGaussianRound& round, double order) {
   const double clients = static_cast<double>(round.clients), d = static_cast<double>(round.dimension);
-  const double decay = 2 * std::numbers::pi * std::numbers::pi * round.sigma * round.sigma;
-  double tau = 0;
-  for (std::uint64_t k = 1; k < round.clients; ++k) {
-    const double k_ = static_cast<double>(k);
-    const double term = 10 * std::exp(-decay * k_ / (k_ + 1));
-    // From here on terms fall towards their limit, by less than one part in k; the largest stands for all.
-    if (k == 100'000) {
-      tau += term * (clients - k_);
-      break;
-    }
-    tau += term;
-  }
+  const double tau = log_ratio_of_sum(round);
   const double s1 = l1_bound(round.l2, d) / (std::sqrt(clients) * round.sigma),
                s2 = round.l2 / (std::sqrt(clients) * round.sigma);
   return sampled(round.q, order, [&](double a) {
@@ -180,6 +169,23 @@ std::vector<double> make_orders() {
 }
 
 }  // namespace
+
+double log_ratio_of_sum(const DiscreteGaussianRound& round) {
+  const double clients = static_cast<double>(round.clients);
+  const double decay = 2 * std::numbers::pi * std::numbers::pi * round.sigma * round.sigma;
+  double tau = 0;
+  for (std::uint64_t k = 1; k < round.clients; ++k) {
+    const double k_ = static_cast<double>(k);
+    const double term = 10 * std::exp(-decay * k_ / (k_ + 1));
+    // From here on terms fall towards their limit, by less than one part in k; the largest stands for all.
+    if (k == 100'000) {
+      tau += term * (clients - k_);
+      break;
+    }
+    tau += term;
+  }
+  return tau;
+}
 
 void check(const RoundMechanism& round) {
   std::visit([](const auto& r) { check_q(r.q); }, round);

@@ -331,8 +331,26 @@ TEST(Distributed, FineLatticesAreGaussian) {
   EXPECT_LE(renyi_divergence(DiscreteGaussianRound{1, 4, 0.4, 200, 1}, 2), (s2 + tau) * (s2 + tau));
 }
 
-TEST(Distributed, TheLossDistributionDoesNotApply) {
-  const DiscreteGaussianRound round{0.1, 10, 3, 5, 1000};
+// Noise of clients that is many steps wide is accounted as a server's; the Rényi bound of sampled rounds is far above it.
+TEST(Distributed, ManyStepsOfNoiseAreAGaussians) {
+  const DiscreteGaussianRound round{0.05, 50, 40, 200, 1 << 20};
+  Accountant clients, server;
+  clients.add(round, 60);
+  server.add(GaussianRound{0.05, std::sqrt(50.0) * 40 / 200}, 60);
+  const PrivacySpent spent = clients.spent(1e-5);
+  EXPECT_EQ(spent.accounting, Accounting::kPld);
+  EXPECT_NEAR(spent.epsilon, server.spent(1e-5).epsilon, 1e-6);
+  EXPECT_GT(spent.epsilon_rdp, 1.2 * spent.epsilon);
+  // Not where the sum is of few steps, or the clients' parts are so coarse that their sum is none, in as many coordinates.
+  for (const DiscreteGaussianRound& coarse : {DiscreteGaussianRound{0.05, 10, 1.2, 6, 1}, DiscreteGaussianRound{0.05, 1000, 1.1, 100, 1 << 20}}) {
+    Accountant accountant;
+    accountant.add(coarse);
+    EXPECT_EQ(accountant.spent(1e-5).accounting, Accounting::kRdp);
+  }
+}
+
+TEST(Distributed, TheLossDistributionDoesNotApplyToFewSteps) {
+  const DiscreteGaussianRound round{0.1, 10, 1, 5, 1000};
   Accountant accountant(Accounting::kPld);
   accountant.add(GaussianRound{0.1, 2}, 10);
   EXPECT_EQ(accountant.spent(1e-5).accounting, Accounting::kPld);
@@ -343,9 +361,10 @@ TEST(Distributed, TheLossDistributionDoesNotApply) {
   EXPECT_EQ(both.order, std::floor(both.order));  // sampled: integers alone
   EXPECT_EQ(renyi_divergence(round, 2.5), kInfinity);
   EXPECT_EQ(renyi_divergence(SkellamRound{1, 400, 10, 1000}, 2.5), kInfinity);
-  EXPECT_GT(rounds_for(round, 5, 1e-5), 0u);
+  const DiscreteGaussianRound finer{0.1, 10, 3, 5, 1000};
+  EXPECT_GT(rounds_for(finer, 5, 1e-5), 0u);
   // The amplification of sampling, and none without.
-  EXPECT_LT(renyi_divergence(round, 4), 0.1 * renyi_divergence(DiscreteGaussianRound{1, 10, 3, 5, 1000}, 4));
+  EXPECT_LT(renyi_divergence(finer, 4), 0.1 * renyi_divergence(DiscreteGaussianRound{1, 10, 3, 5, 1000}, 4));
 }
 
 TEST(Refused, WhatIsOutOfRange) {

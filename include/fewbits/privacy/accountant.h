@@ -46,7 +46,7 @@ struct SkellamRound {
 using RoundMechanism = std::variant<GaussianRound, DiscreteGaussianRound, SkellamRound>;
 
 // kPld, the privacy loss distribution, gives some 10 % less epsilon than kRdp, Rényi divergences, and up to half for small q.
-// It is known for GaussianRound alone.
+// It is known for GaussianRound, and for DiscreteGaussianRound where the clients' noise is a few steps wide and more.
 enum class Accounting { kPld, kRdp };
 
 // Rényi divergence of one round, of an order > 1; infinite where no bound is known: of distributed noise that is sampled, and
