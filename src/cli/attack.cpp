@@ -170,11 +170,12 @@ void audit(Options& o) {
   }
   if (o.json) {
     print_json(all);
-    return;
+  } else {
+    print("one round of training with privacy, " + std::to_string(o.canary.clients) + " clients and all take part: is one of them there?\n" +
+          std::to_string(o.canary.audit.trials) + " rounds with it, as many without; epsilon at delta " + number(o.canary.delta) + "\n\n" + table(rows) + faults +
+          (faults.empty() ? "" : "\n"));
   }
-  print("one round of training with privacy, " + std::to_string(o.canary.clients) + " clients and all take part: is one of them there?\n" +
-        std::to_string(o.canary.audit.trials) + " rounds with it, as many without; epsilon at delta " + number(o.canary.delta) + "\n\n" + table(rows) + faults +
-        (faults.empty() ? "" : "\n"));
+  if (!faults.empty()) throw std::runtime_error("the audit has failed");
 }
 
 }  // namespace

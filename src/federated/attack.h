@@ -32,7 +32,7 @@ struct AttackOptions {
   std::uint32_t warm_rounds = 0;     // over 0: attacked is a model that so many rounds of training have made, the same in all runs
   double learning_rate = 0.1;
   std::size_t shown = 6;             // runs of which images are kept
-  std::vector<AttackSetting> settings;
+  std::vector<AttackSetting> settings = {};
 };
 
 // Cosines with the victim's image, by runs.

@@ -393,8 +393,8 @@ class Audit : public testing::Test {
     return {given_.task, options_with({.clip = clip, .noise_multiplier = noise_multiplier, .delta = 1e-3}), plan_of("f32"), 0};
   }
 
-  // A sound mechanism is failed with a chance of 10^-5.
-  static privacy::AuditOptions strict() { return {.trials = long_tests() ? 3000u : 300u, .tolerance = 4.5}; }
+  // A sound mechanism is failed with a chance of 10^-5; half the noise at z = 2, ten standard errors off, passes with one of 10^-7.
+  static privacy::AuditOptions strict() { return {.trials = long_tests() ? 4000u : 800u, .tolerance = 4.5}; }
 
   static privacy::AuditResult judged(const CanaryRound& canary, double z) { return canary.audit({.z = z, .q = 1, .delta = 1e-3}, strict()); }
 
