@@ -108,8 +108,8 @@ EPSILON = Figure(
     settings="Fashion-MNIST, `dirichlet-client:alpha=3`, all clients by chance. Softmax regression: 6,000 clients of 10 images, probability 0.05, 100 rounds, two epochs of batches of 10, rate 0.2, server momentum 0.9, clip 0.5. MLP: 1,000 clients of 60 images, probability 0.1, 60 rounds, "
              "one epoch of batches of 20, rate 0.2 (in a mask 0.4, 1, 2, 4; rank 4: 0.5), momentum 0.9, clip 0.3. Delta 0.0001; *none*: clipped alike, without noise. Final accuracy: the mean of the last five evaluations.",
     differs="Other data and smaller models, so bits do not compare with the published ones. At epsilon 2 and 8 two bits cost less than 0.3 points, by the 95 % intervals of ten seeds; noise of its own, not the same in both plans, is in the differences. "
-            "With 1,000 clients a third of the parameters, trained at a time, is better than all of them, and one in a hundred costs two points: noise grows with the root of their number. Noise of the clients has to suffice for the fewest whose sum is opened, and for it the accountant has a looser bound, "
-            "by Rényi divergences of integer orders: a noise multiplier of 3.10 in place of 1.64. That costs some five points beside the server's noise at 1 or 3 %. Keys and shares are two thirds of the bytes there, and would be a sixtieth of a bit a parameter for five million parameters.",
+            "With 1,000 clients a third of the parameters, trained at a time, is better than all of them, and one in a hundred costs two points: noise grows with the root of their number. Noise of the clients has to suffice for the fewest whose sum is opened, and is more where more take part: "
+            "no more than a point or so beside the server's noise at 1 or 3 %. Keys and shares are two thirds of the bytes there, and would be a sixtieth of a bit a parameter for five million parameters.",
     runs=epsilon_runs(), tables=epsilon_tables, draw=epsilon_picture)
 
 

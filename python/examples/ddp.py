@@ -56,4 +56,5 @@ for step in range(1, options.steps + 1):
 if rank == 0 and state is not None:
     print(f"bytes sent a step: {state.bytes_sent // state.step}, {state.float32_bytes_sent / state.bytes_sent:.1f} times fewer than float32"
           f" (over the network of {world} ranks {state.float32_bytes_on_wire / max(state.bytes_on_wire, 1):.1f} times fewer)")
+dist.barrier()   # no rank goes while another still talks to it
 dist.destroy_process_group()
