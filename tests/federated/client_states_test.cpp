@@ -9,6 +9,7 @@
 #include "federated/checkpoint.h"
 #include "federated/plan_entry.h"
 #include "fewbits/error.h"
+#include "tests/federated/run_all.h"
 #include "synthetic_task.h"
 
 namespace fewbits::federated {
@@ -25,15 +26,6 @@ Options options() {
 }
 
 PlanOptions plan_of(const std::string& text) { return parse_plan_entry(text, {}).options; }
-
-std::vector<RoundResult> run_all(Trainer& trainer) {
-  std::vector<RoundResult> rounds;
-  run(trainer, [&](const RoundResult& round) {
-    rounds.push_back(round);
-    return true;
-  });
-  return rounds;
-}
 
 bool same_bits(std::span<const float> a, std::span<const float> b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;

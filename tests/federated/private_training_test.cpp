@@ -21,6 +21,7 @@
 #include "fewbits/secure/system_random.h"
 #include "kernels/random.h"
 #include "tests/federated/given_updates.h"
+#include "tests/federated/run_all.h"
 #include "tests/federated/synthetic_task.h"
 
 // Training with user-level privacy. Noise and cohorts are the system's, so that runs differ: what is random here fails a sound trainer
@@ -41,15 +42,6 @@ Options options_with(const PrivacyOptions& privacy, std::optional<double> q = 1,
 }
 
 PlanOptions plan_of(const char* plan) { return {.plan = plan, .learning_rate = 1}; }
-
-std::vector<RoundResult> run_all(Trainer& trainer) {
-  std::vector<RoundResult> rounds;
-  run(trainer, [&](const RoundResult& round) {
-    rounds.push_back(round);
-    return true;
-  });
-  return rounds;
-}
 
 std::vector<float> parameters_after(const Task& task, const Options& options, const PlanOptions& plan) {
   Trainer trainer(task, options, plan);

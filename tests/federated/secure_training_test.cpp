@@ -16,6 +16,7 @@
 #include "fewbits/error.h"
 #include "fewbits/federated/federated.h"
 #include "fewbits/privacy/clipping.h"
+#include "tests/federated/run_all.h"
 #include "tests/federated/synthetic_task.h"
 
 // Training under secure aggregation, noise of the server or the clients included.
@@ -38,15 +39,6 @@ struct EqualTask : SyntheticTask {
 
 Options secure_options(std::size_t clients_per_round = 12) {
   return {.rounds = 4, .clients_per_round = clients_per_round, .batch = 8, .secure = SecureOptions{.bits = 20, .min_cohort = 5}, .threads = 2};
-}
-
-std::vector<RoundResult> run_all(Trainer& trainer) {
-  std::vector<RoundResult> results;
-  run(trainer, [&](const RoundResult& result) {
-    results.push_back(result);
-    return true;
-  });
-  return results;
 }
 
 std::string refusal(const auto& call) {

@@ -12,6 +12,7 @@
 #include "fewbits/error.h"
 #include "fewbits/federated/federated.h"
 #include "fewbits/structure.h"
+#include "tests/federated/run_all.h"
 
 namespace fewbits::federated {
 namespace {
@@ -24,15 +25,6 @@ Options options() {
   result.epochs = 2;
   result.batch = 8;
   return result;
-}
-
-std::vector<RoundResult> run_all(Trainer& trainer) {
-  std::vector<RoundResult> rounds;
-  run(trainer, [&](const RoundResult& round) {
-    rounds.push_back(round);
-    return true;
-  });
-  return rounds;
 }
 
 bool same_bits(std::span<const float> a, std::span<const float> b) {

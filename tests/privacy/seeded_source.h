@@ -1,25 +1,22 @@
 #pragma once
 
-#include <algorithm>
-#include <cstring>
+#include <cstddef>
+#include <cstdint>
+#include <span>
 
 #include "fewbits/privacy/random_source.h"
 #include "kernels/random.h"
+#include "tests/engine/support.h"
 
 namespace fewbits::privacy {
 
-// The same bytes in each run, for tests alone.
+// The same bytes in each run, from the shared generator, so that a failure can be repeated: nothing but a test may do that.
 class SeededSource final : public RandomSource {
  public:
-  explicit SeededSource(std::uint64_t seed) : words_(stream_key({static_cast<std::uint64_t>(Purpose::kSynthetic), seed})) {}
+  explicit SeededSource(std::uint64_t seed) : words_(fewbits::test::reader(seed)) {}
 
   void fill(std::span<std::byte> bytes) override {
-    while (!bytes.empty()) {
-      const std::uint32_t word = words_.next();
-      const std::size_t count = std::min(bytes.size(), sizeof word);
-      std::memcpy(bytes.data(), &word, count);
-      bytes = bytes.subspan(count);
-    }
+    for (std::byte& byte : bytes) byte = static_cast<std::byte>(words_.next() >> 24);
   }
 
  private:

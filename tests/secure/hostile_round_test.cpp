@@ -107,24 +107,17 @@ TEST(HostileClient, MessagesOfOtherPhasesRoundsAndSettingsAreRefused) {
     }
     EXPECT_TRUE(other.ends_well());
   };
-  Settings settings = small(4);
-  settings.round = 4;
-  against(settings, Errc::kWrongRound);
-  settings = small(4);
-  settings.session = 6;
-  against(settings, Errc::kWrongRound);
-  settings = small(4);
-  settings.plan = 1;
-  against(settings, Errc::kWrongPlan);
-  settings = small(4);
-  settings.bits = 12;
-  against(settings, Errc::kWrongPlan);
-  settings = small(4);
-  settings.length = 101;
-  against(settings, Errc::kWrongPlan);
-  settings = small(4);
-  settings.min_cohort = 4;
-  against(settings, Errc::kWrongPlan);
+  const auto other = [&](auto Settings::* field, auto value, Errc refused) {
+    Settings settings = small(4);
+    settings.*field = value;
+    against(settings, refused);
+  };
+  other(&Settings::round, 4u, Errc::kWrongRound);
+  other(&Settings::session, 6u, Errc::kWrongRound);
+  other(&Settings::plan, 1u, Errc::kWrongPlan);
+  other(&Settings::bits, 12u, Errc::kWrongPlan);
+  other(&Settings::length, 101u, Errc::kWrongPlan);
+  other(&Settings::min_cohort, 4u, Errc::kWrongPlan);
 }
 
 TEST(HostileClient, AnInputWithPaddingThatIsNotZeroIsNotAdded) {

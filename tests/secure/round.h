@@ -2,50 +2,21 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <memory>
 #include <set>
 #include <span>
-#include <thread>
 #include <vector>
 
 #include "fewbits/secure/client.h"
 #include "fewbits/secure/server.h"
-#include "kernels/random.h"
 #include "tests/engine/support.h"
+#include "tests/privacy/seeded_source.h"
 
-// Rounds of secure aggregation with every message at hand. Randomness is the shared generator's here, so that a failure can be
-// repeated: nothing but a test may do that.
+// Rounds of secure aggregation with every message at hand.
 namespace fewbits::secure::test {
 
-class SeededRandom final : public privacy::RandomSource {
- public:
-  explicit SeededRandom(std::uint64_t seed) : words_(fewbits::test::reader(seed)) {}
-  void fill(std::span<std::byte> bytes) override {
-    for (std::byte& byte : bytes) byte = static_cast<std::byte>(words_.next() >> 24);
-  }
-
- private:
-  RandomReader words_;
-};
-
-class Threads final : public Executor {
- public:
-  explicit Threads(std::size_t count) : count_(count) {}
-  std::size_t threads() const override { return count_; }
-  void run(std::size_t count, const std::function<void(std::size_t)>& task) override {
-    std::vector<std::thread> threads;
-    for (std::size_t t = 0; t < count_; ++t)
-      threads.emplace_back([&, t] {
-        for (std::size_t i = t; i < count; i += count_) task(i);
-      });
-    for (std::thread& thread : threads) thread.join();
-  }
-
- private:
-  std::size_t count_;
-};
+using SeededRandom = privacy::SeededSource;
 
 inline Settings small(std::size_t clients, std::size_t length = 100, unsigned bits = 11) {
   return {.session = 5, .round = 3, .plan = 0xABCDEF, .length = length, .bits = bits, .clients = clients, .min_cohort = 3};

@@ -1,3 +1,4 @@
+#include "tests/engine/threads.h"
 #include "tests/secure/round.h"
 
 #include <gtest/gtest.h>
@@ -44,7 +45,7 @@ TEST(Round, TheSumIsThatOfTheInputsForAwkwardLengths) {
 }
 
 TEST(Round, TheSumIsTheSameOnThreads) {
-  test::Threads threads(3);
+  fewbits::test::Threads threads(3);
   TestRound round(small(5, 200'000, 9));
   round.run_until(Phase::kInputs);
   for (const std::uint64_t id : round.cohort()) {
@@ -204,7 +205,7 @@ TEST(Round, AHundredClientsAndTheirBytes) {
   const std::size_t length = std::size_t{1} << (fewbits::test::long_tests() ? 20 : 14);
   const unsigned bits = word_bits(16, 100);
   EXPECT_EQ(bits, 11u);
-  test::Threads threads(2);
+  fewbits::test::Threads threads(2);
   for (const Phase phase : kPhases) {
     TestRound round(small(100, length, bits), 9);
     for (const std::uint64_t id : round.cohort())
