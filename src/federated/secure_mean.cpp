@@ -23,9 +23,13 @@ Integers integers_of(const std::string& plan, const Layout& layout, const RoundC
   return {Codec::compile(plan, layout), context};
 }
 
-// How much longer than an update what a plan's integers stand for is at most, in steps: half a step a value for a dither, a step for a
-// trellis, whose points for a value are two steps apart.
-double steps_a_value(const std::string& plan) { return plan.find("trellis") == std::string::npos ? 0.5 : 1; }
+// How much longer than values what a plan's integers stand for is at most: of its rules together, without what the way back through
+// their transforms makes of it.
+double added_to_values(const Description& plan) {
+  double added = 0;
+  for (const GroupDescription& group : plan.groups) added = std::hypot(added, group.norm_added / group.norm_growth.value_or(1));
+  return added;
+}
 
 }  // namespace
 
@@ -60,6 +64,7 @@ void SecureMean::begin(const RoundContext& context, std::span<const Participant>
     throw Error(Errc::kBadArgument, "noise on a secure sum goes with step=auto in the plan '" + plan_ + "'");
   step_ = automatic ? step(privacy) : 0;
   integers_ = integers_of(automatic ? with_step(plan_, step_) : plan_, layout_, context);
+  added_ = added_to_values(integers_->codec().describe());
   std::vector<std::uint64_t> ids;
   for (const Participant& participant : cohort) ids.push_back(participant.client);
   const std::size_t least = std::max(options_.min_cohort, privacy == nullptr ? 0 : privacy->least_cohort());
@@ -103,7 +108,7 @@ void SecureMean::receive(const Participant& participant, std::span<const std::by
 }
 
 double SecureMean::sensitivity(double norm) const {
-  return norm + steps_a_value(plan_) * step_ * std::sqrt(static_cast<double>(values_)) + 1e-6 * norm;
+  return norm + added_ + 1e-6 * norm;
 }
 
 std::vector<float> SecureMean::finish(PrivateRounds* privacy, privacy::RandomSource& source) {

@@ -56,7 +56,8 @@ class SecureMean {
   double last_norm_ = 0;
 
   const PrivateRounds* privacy_ = nullptr;
-  double step_ = 0;
+  double step_ = 0;       // of step=auto
+  double added_ = 0;      // to the norm of values, by their rounding
   std::optional<Integers> integers_;
   std::optional<SecureRound> round_;
   std::vector<Contribution> received_;

@@ -70,8 +70,9 @@ class FEWBITS_API Trainer {
   Trainer& operator=(Trainer&&) noexcept;
 
   // The next round. None, with the model left as it was before it, when the budget of privacy does not suffice for it, or
-  // training has diverged: an update that the codec or the aggregator refuses, or a model that is no longer finite. What the task's functions throw comes out of it: the
-  // round is not done, and may be tried again; or it is, where the evaluation threw, and the next call evaluates it.
+  // training has diverged: an update that the codec or the aggregator refuses, or a model that is no longer finite. What
+  // the task's functions throw comes out of it: the round is not done, and may be tried again; or it is, where the
+  // evaluation threw, and the next call evaluates it.
   std::optional<RoundResult> step();
 
   // From now on `see` is shown the updates of at most `clients` clients a round, spread evenly over those that take part;
