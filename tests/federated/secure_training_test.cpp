@@ -209,17 +209,22 @@ TEST(SecureTraining, TheNoiseIsAsWideAsItIsAccounted) {
     options.privacy->noise_multiplier = 2;
     double squares = 0, count = 0;
     std::size_t clients = 0;
-    for (int trial = 0; trial < 20; ++trial) {
+    // Up to a percent of the rounds have too few clients and release nothing. Of the others' 38,700 values the deviation is within
+    // 5 of its own deviations, 0.36 % each, of what it should be.
+    for (std::size_t trials = 0; trials < 100;) {
       Trainer trainer(task.task, options, {.plan = kAuto, .learning_rate = 1e-9});
       const std::vector<float> before(trainer.parameters().begin(), trainer.parameters().end());
-      clients += run_all(trainer).back().clients;
+      const std::size_t arrived = run_all(trainer).back().clients;
+      if (arrived == 0) continue;
+      ++trials;
+      clients += arrived;
       for (std::size_t i = 0; i < before.size(); ++i) squares += std::pow(static_cast<double>(trainer.parameters()[i]) - before[i], 2);
       count += static_cast<double>(before.size());
     }
     const double deviation = std::sqrt(squares / count) * 0.7 * 20;   // of the sum
     EXPECT_GT(deviation, 0.98 * 2 * 0.5) << by_clients;
     // What clients add is for the fewest whose sum is opened: with more there is more.
-    EXPECT_LT(deviation, by_clients ? 2 * 0.5 * std::sqrt(static_cast<double>(clients) / 20 / 3) * 1.1 : 2 * 0.5 * 1.06) << by_clients;
+    EXPECT_LT(deviation, by_clients ? 2 * 0.5 * std::sqrt(static_cast<double>(clients) / 100 / 3) * 1.1 : 2 * 0.5 * 1.06) << by_clients;
   }
 }
 
