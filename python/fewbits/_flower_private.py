@@ -72,20 +72,6 @@ def chosen(nodes: typing.Iterable[int], probability: float) -> list[int]:
     return [node for node in nodes if draw.random() < probability]
 
 
-def fewest(clients: int, q: float, chance: float) -> int:
-    """The largest number such that a binomial cohort is smaller with at most this chance: a round that is refused for its size tells it."""
-    if q >= 1:
-        return clients
-    log_chance, below, count = clients * math.log1p(-q), 0.0, 0
-    while count < clients:
-        below += math.exp(log_chance)
-        if below > chance:
-            break
-        log_chance += math.log((clients - count) / (count + 1)) + math.log(q) - math.log1p(-q)
-        count += 1
-    return count
-
-
 class PrivateRounds:
     """Of one strategy. What has been spent stays spent: it counts over all trainings."""
 
@@ -135,43 +121,24 @@ class PrivateRounds:
             return
         assert terms.probability is not None
         arrives = terms.probability * (1 - terms.dropouts)   # who drops out is as one who was not chosen
-        least = fewest(self.population, arrives, terms.delta / self.rounds)
+        least = privacy.least_cohort(clients=self.population, probability=arrives, chance=terms.delta / self.rounds)
         _require(least >= terms.min_cohort, f"of {self.population * arrives:.0f} nodes a round on average fewer than min_cohort={terms.min_cohort} would come more "
                  f"often than in a share of delta/rounds, and a round that is refused tells of its nodes; at least {least} come. Ask more nodes, or lower min_cohort")
         if terms.noise_by != "clients" or (self.client_noise is not None and self.client_noise.values == values):
             return
         self.least_cohort = least
-        mean = terms.probability * self.population
-        most = mean + 4 * math.sqrt(mean)
-
-        def of(multiplier: float) -> privacy.ClientNoise:
-            sigma = multiplier * terms.clip / math.sqrt(self.least_cohort)
-            step = privacy.step_for(bits=terms.bits, values=values, clients=most, sum_norm=most * terms.clip, noise=math.sqrt(most) * sigma)
-            return privacy.ClientNoise(values, norm=terms.clip, step=step, sigma=sigma)
-
-        def fits(multiplier: float) -> bool:
-            return privacy.Accountant().spent_with(self._of_clients(of(multiplier)), terms.delta, self.rounds).epsilon <= typing.cast(float, terms.epsilon)
-
+        noise = privacy.SpreadNoise(values, norm=terms.clip, bits=terms.bits, q=terms.probability, cohort=terms.probability * self.population, least_cohort=least)
         if self.noise_multiplier == 0:
-            low, high = 0.05, 0.1
-            while not fits(high):
-                low, high = high, 2 * high
-                _require(high <= 256, f"epsilon is too little for noise of the clients in words of {terms.bits} bits: take more bits, or more clients")
-            while high / low > 1 + 1e-4:
-                middle = (low + high) / 2
-                low, high = (low, middle) if fits(middle) else (middle, high)
-            self.noise_multiplier = high
-        self.client_noise = of(self.noise_multiplier)
-
-    def _of_clients(self, noise: privacy.ClientNoise) -> privacy.DiscreteGaussianRound:
-        assert self.terms.probability is not None
-        return privacy.DiscreteGaussianRound(q=self.terms.probability, clients=self.least_cohort, sigma=noise.sigma / noise.step, l2=noise.l2,
-                                             dimension=noise.values)
+            assert terms.epsilon is not None
+            self.noise_multiplier = noise.multiplier_for(rounds=self.rounds, epsilon=terms.epsilon, delta=terms.delta)
+        self.client_noise = noise.client(self.noise_multiplier)
 
     @property
     def _round(self) -> privacy.GaussianRound | privacy.DiscreteGaussianRound:
         assert self.terms.probability is not None
-        return privacy.GaussianRound(self.terms.probability, self.noise_multiplier) if self.client_noise is None else self._of_clients(self.client_noise)
+        if self.client_noise is None:
+            return privacy.GaussianRound(self.terms.probability, self.noise_multiplier)
+        return self.client_noise.round(self.terms.probability, self.least_cohort)
 
     def exhausted(self) -> str:
         """Why the next round would spend more than the budget; empty while there is enough."""

@@ -18,6 +18,7 @@
 #include "fewbits/privacy/clipping.h"
 #include "fewbits/privacy/discrete_gaussian.h"
 #include "fewbits/privacy/private_sum.h"
+#include "fewbits/privacy/spread_noise.h"
 #include "fewbits/secure/system_random.h"
 #include "secure_bindings.h"
 #include "tensors.h"
@@ -232,6 +233,7 @@ values: their number. norm: to which they are clipped. step, sigma: in the value
 Raises Error (BAD_ARGUMENT) for others.)")
       .def(py::init<std::size_t, double, double, double>(), "values"_a, py::kw_only(), "norm"_a, "step"_a, "sigma"_a)
       .def_property_readonly("l2", &ClientNoise::l2, "Largest norm of a client's integers before the noise, in steps: of a DiscreteGaussianRound.")
+      .def("round", &ClientNoise::round, "q"_a, "clients"_a, "A round of so many clients at least, each there with chance q, for an Accountant.")
       .def_property_readonly("values", &ClientNoise::values)
       .def_property_readonly("step", &ClientNoise::step)
       .def_property_readonly("sigma", &ClientNoise::sigma)
@@ -246,6 +248,20 @@ Raises Error (BAD_ARGUMENT) for others.)")
              }
              return integers;
            }, "values"_a, "values/step, rounded, plus noise: int32, shape [values]. What is not finite counts as zero. Raises Error (BAD_ARGUMENT).");
+  py::class_<SpreadNoise>(module, "SpreadNoise", R"(How much noise each client of a secure sum adds, and at which step, so that the fewest whose sum is opened add enough.
+
+values: of an update. norm: to which it is clipped. bits: of a word. q: chance of each client to take part. cohort: clients of a round on
+average. least_cohort: clients of a sum that is opened, at least (the function of that name).)")
+      .def(py::init([](std::size_t values, double norm, unsigned bits, double q, double cohort, std::size_t least) {
+             return SpreadNoise{values, norm, bits, q, cohort, least};
+           }), "values"_a, py::kw_only(), "norm"_a, "bits"_a, "q"_a, "cohort"_a, "least_cohort"_a)
+      .def("client", &SpreadNoise::client, "multiplier"_a,
+           "A client's ClientNoise, for noise of multiplier times norm from least_cohort of them. Raises Error (BAD_ARGUMENT).")
+      .def("multiplier_for", &SpreadNoise::multiplier_for, py::kw_only(), "rounds"_a, "epsilon"_a, "delta"_a, py::call_guard<py::gil_scoped_release>(),
+           "The smallest multiplier with which so many rounds spend at most epsilon. Raises Error (BAD_ARGUMENT) where none does.");
+  module.def("least_cohort", &least_cohort, py::kw_only(), "clients"_a, "probability"_a, "chance"_a,
+             R"(The largest number such that fewer than so many of `clients`, each there with this probability, come with at most this chance. That a round
+is refused for its few clients tells of them, which nothing accounts for: it must be as rare as a failure that delta allows.)");
   module.def("step_for", &step_for, py::kw_only(), "bits"_a, "values"_a, "clients"_a, "sum_norm"_a, "noise"_a,
              R"(The step at which words of `bits` bits hold the sum of `clients` updates: six standard deviations of it, where its norm is sum_norm at
 most, spread evenly over the values by a rotation, with noise of standard deviation `noise` in all.)");

@@ -6,6 +6,7 @@
 
 #include "fewbits/error.h"
 #include "fewbits/privacy/discrete_gaussian.h"
+#include "fewbits/privacy/spread_noise.h"
 
 namespace fewbits::federated {
 namespace {
@@ -25,20 +26,6 @@ privacy::Clipping clipping_of(const PrivacyOptions& privacy, const Codec& codec)
   if (!privacy.per_tensor) return privacy::Clipping::whole(codec.elements(), privacy.clip);
   require(!codec.structured(), "clipping tensor by tensor does not go with a structured family: what clients send are its free parameters");
   return privacy::Clipping::per_tensor(codec.layout(), privacy.clip);
-}
-
-// The largest number such that a binomial cohort is smaller with at most this chance: a round that is refused for its size tells it.
-std::size_t fewest(double clients, double q, double chance) {
-  if (q >= 1) return static_cast<std::size_t>(clients);
-  double log_chance = clients * std::log1p(-q), below = 0;
-  std::size_t count = 0;
-  while (static_cast<double>(count) < clients) {
-    below += std::exp(log_chance);
-    if (below > chance) break;
-    const auto n = static_cast<double>(count++);
-    log_chance += std::log((clients - n) / (n + 1)) + std::log(q) - std::log1p(-q);
-  }
-  return count;
 }
 
 }  // namespace
@@ -76,18 +63,16 @@ PrivateRounds::PrivateRounds(const PrivacyOptions& privacy, const Options& optio
 
 privacy::RoundMechanism PrivateRounds::round() const {
   if (!client_noise_) return privacy::GaussianRound{q_, noise_multiplier_};
-  return privacy::DiscreteGaussianRound{.q = q_, .clients = least_cohort_, .sigma = client_noise_->sigma() / client_noise_->step(),
-                                        .l2 = client_noise_->l2(), .dimension = client_noise_->values()};
+  return client_noise_->round(q_, least_cohort_);
 }
 
-// That a round is refused for its few clients tells of them, which nothing accounts for: it must be as rare as a failure that delta allows.
 std::size_t PrivateRounds::least_cohort_of(const Options& options) const {
   double arrives = q_;
   if (options.links) {
     require(!options.links->deadline, "privacy with secure aggregation does not go with a deadline: how many clients a round loses by it is not known before");
     arrives *= (1 - options.links->lost) * (1 - options.links->away);
   }
-  const std::size_t least = fewest(clients_, arrives, options_.delta / options.rounds);
+  const std::size_t least = privacy::least_cohort(static_cast<std::size_t>(clients_), arrives, options_.delta / options.rounds);
   require(least >= options.secure->min_cohort,
           "of " + std::to_string(std::llround(clients_ * arrives)) + " clients a round on average fewer than min-cohort, " +
               std::to_string(options.secure->min_cohort) + ", would come more often than in a share of delta/rounds, and a round that is refused "
@@ -95,34 +80,14 @@ std::size_t PrivateRounds::least_cohort_of(const Options& options) const {
   return least;
 }
 
-// So much from each client that the fewest whose sum is opened add the noise that is asked for.
 void PrivateRounds::spread_noise(const Options& options, std::size_t values) {
   require(options.secure.has_value(), "noise by clients goes with secure aggregation: a single one's is too little for its own update");
   require(!options_.adaptive, "noise by clients does not go with an adaptive norm, which needs a count of its own");
   require(noise_multiplier_ > 0 || options_.epsilon, "noise by clients needs epsilon or noise-multiplier");
-  const double most = cohort() + 4 * std::sqrt(cohort());
-  const auto of = [&](double multiplier) {
-    const double sigma = multiplier * clipping_.norm() / std::sqrt(static_cast<double>(least_cohort_));
-    const double step = privacy::step_for(options.secure->bits, values, most, most * clipping_.norm(), std::sqrt(most) * sigma);
-    return privacy::ClientNoise(values, clipping_.norm(), step, sigma);
-  };
-  if (!options_.epsilon) {
-    client_noise_ = of(noise_multiplier_);
-    return;
-  }
-  const auto fits = [&](double multiplier) {
-    client_noise_ = of(multiplier);
-    return accountant_.spent_with(round(), options_.delta, options.rounds).epsilon <= *options_.epsilon;
-  };
-  double low = 0.05, high = 0.1;
-  while (!fits(high)) {
-    low = high;
-    high *= 2;
-    require(high <= privacy::PrivateSum::kMaxNoiseMultiplier,
-            "epsilon is too little for noise of the clients in words of " + std::to_string(options.secure->bits) + " bits: take more bits, or more clients");
-  }
-  while (high / low > 1 + 1e-4) (fits((low + high) / 2) ? high : low) = (low + high) / 2;
-  fits(noise_multiplier_ = high);
+  const privacy::SpreadNoise noise{.values = values, .norm = clipping_.norm(), .bits = options.secure->bits, .q = q_, .cohort = cohort(),
+                                   .least_cohort = least_cohort_};
+  if (options_.epsilon) noise_multiplier_ = noise.multiplier_for(options.rounds, *options_.epsilon, options_.delta);
+  client_noise_ = noise.client(noise_multiplier_);
 }
 
 double PrivateRounds::weight(std::size_t examples) const noexcept {

@@ -9,6 +9,7 @@
 
 #include "fewbits/error.h"
 #include "fewbits/privacy/clipping.h"
+#include "fewbits/privacy/spread_noise.h"
 #include "tests/privacy/seeded_source.h"
 
 namespace fewbits::privacy {
@@ -120,6 +121,31 @@ TEST(StepFor, SumsFitIntoTheWords) {
   EXPECT_GT(most, 200);   // and waste no bit
   EXPECT_THROW(step_for(2, kValues, 1000, 1, 0), Error);
   EXPECT_THROW(step_for(33, kValues, 10, 1, 0), Error);
+}
+
+// Of 4 clients with a chance of a half: nobody comes with 1/16, at most one with 5/16, two with 11/16, three with 15/16.
+TEST(LeastCohort, FewerComeWithAtMostTheChance) {
+  EXPECT_EQ(least_cohort(4, 0.5, 0.06), 0u);
+  EXPECT_EQ(least_cohort(4, 0.5, 0.07), 1u);
+  EXPECT_EQ(least_cohort(4, 0.5, 0.32), 2u);
+  EXPECT_EQ(least_cohort(4, 0.5, 0.69), 3u);
+  EXPECT_EQ(least_cohort(4, 0.5, 0.94), 4u);
+  EXPECT_EQ(least_cohort(7, 1, 1e-9), 7u);
+  EXPECT_LT(least_cohort(1000, 0.1, 1e-9), least_cohort(1000, 0.1, 1e-3));
+  EXPECT_THROW(least_cohort(4, 0, 0.1), Error);
+  EXPECT_THROW(least_cohort(4, 0.5, 0), Error);
+}
+
+TEST(SpreadNoise, TheFewestClientsAddWhatTheBudgetAsksFor) {
+  const SpreadNoise noise{.values = 1000, .norm = 0.5, .bits = 16, .q = 0.1, .cohort = 100, .least_cohort = 64};
+  const double multiplier = noise.multiplier_for(50, 4, 1e-5);
+  const ClientNoise client = noise.client(multiplier);
+  EXPECT_NEAR(client.sigma() * 8, multiplier * 0.5, 1e-12);
+  Accountant accountant;
+  const auto spent = [&](double by) { return accountant.spent_with(noise.client(by).round(0.1, 64), 1e-5, 50).epsilon; };
+  EXPECT_LE(spent(multiplier), 4);
+  EXPECT_GT(spent(multiplier * 0.999), 4);
+  EXPECT_THROW((SpreadNoise{1000, 0.5, 4, 0.1, 100, 64}.multiplier_for(50, 4, 1e-5)), Error);   // 4 bits do not hold the rounding
 }
 
 }  // namespace

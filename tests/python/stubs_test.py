@@ -38,7 +38,7 @@ if importlib.util.find_spec("fewbits._secure") is not None:   # where there was 
 ALLOWED = [f"fewbits._core.{name}" for name in ("Aggregator", "Codec", "Downlink", "DownlinkView", "Encoder", "ErrorFeedback", "Integers", "Profile", "ProfileLearner", "Structure")]
 ALLOWED += ["fewbits._core.Profile.__init__", "fewbits._federated.Trainer", "fewbits._secure.Clipping.__init__", "fewbits._secure.PrivacySpent.__init__"]
 ALLOWED += [f"fewbits._secure.{name}" for name in ("Accountant", "Client", "ClientNoise", "Clipping", "DiscreteGaussian", "DiscreteGaussianRound", "GaussianRound",
-                                                   "PrivacySpent", "PrivateSum", "Server", "Settings", "SkellamRound")]
+                                                   "PrivacySpent", "PrivateSum", "Server", "Settings", "SkellamRound", "SpreadNoise")]
 
 USE = '''
 import numpy as np

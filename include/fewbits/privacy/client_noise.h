@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "fewbits/export.h"
+#include "fewbits/privacy/accountant.h"
 #include "fewbits/privacy/random_source.h"
 
 namespace fewbits::privacy {
@@ -23,6 +24,11 @@ class FEWBITS_API ClientNoise {
   // Largest norm of a client's integers before the noise, in steps: of the accountant's DiscreteGaussianRound. Holds for every
   // input: rounding is repeated until it does. Equation 4 there, with beta = e^−1/2; a repetition is taken with probability beta at most.
   double l2() const noexcept { return l2_; }
+  // A round of so many clients at least, each there with chance q, for the accountant.
+  DiscreteGaussianRound round(double q, std::size_t clients) const {
+    return {.q = q, .clients = clients, .sigma = sigma_ / step_, .l2 = l2_, .dimension = values_};
+  }
+
   std::size_t values() const noexcept { return values_; }
   double step() const noexcept { return step_; }
   double sigma() const noexcept { return sigma_; }
