@@ -1,8 +1,6 @@
 #include "federated/sampling.h"
 
 #include <algorithm>
-#include <array>
-#include <span>
 #include <unordered_map>
 
 namespace fewbits::federated {
@@ -35,10 +33,9 @@ std::vector<std::uint32_t> sample_clients(const Options& options, std::size_t as
 
 std::vector<std::uint32_t> sample_clients_secretly(double probability, std::size_t clients, privacy::RandomSource& source) {
   std::vector<std::uint32_t> chosen;
-  std::array<std::uint64_t, 1024> words{};
-  for (std::size_t client = 0; client < clients; ++client) {
-    if (client % words.size() == 0) source.fill(std::as_writable_bytes(std::span(words)));
-    if (static_cast<double>(words[client % words.size()] >> 11) * 0x1p-53 < probability) chosen.push_back(static_cast<std::uint32_t>(client));
+  privacy::RandomWords words(source);
+  for (std::uint32_t client = 0; client < clients; ++client) {
+    if (words.uniform() < probability) chosen.push_back(client);
   }
   return chosen;
 }

@@ -1,7 +1,6 @@
 #include "fewbits/privacy/client_noise.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <limits>
 #include <string>
@@ -12,25 +11,6 @@
 
 namespace fewbits::privacy {
 namespace {
-
-// Uniform in [0, 1), multiples of 2^−32, from a private source.
-class PrivateRounding {
- public:
-  explicit PrivateRounding(RandomSource& source) : source_(&source) {}
-
-  double next() {
-    if (used_ == 0) {
-      used_ = words_.size();
-      source_->fill(std::as_writable_bytes(std::span(words_)));
-    }
-    return static_cast<double>(words_[--used_]) * 0x1p-32;
-  }
-
- private:
-  RandomSource* source_;
-  std::array<std::uint32_t, 1024> words_ = {};
-  std::size_t used_ = 0;
-};
 
 // Theorem 1 of Kairouz, Liu, Steinke 2021, in steps, with beta = e^−1/2: 2 ln(1/beta) is 1.
 double rounded_norm(double norm, double values) {
@@ -58,14 +38,14 @@ void ClientNoise::encode(std::span<const float> values, std::span<std::int32_t> 
                                         " places for integers, expected " + std::to_string(values_));
   const double length = norm_of(values);
   const double factor = !std::isfinite(length) ? 0 : (length > norm_ ? norm_ / length : 1) / step_;
-  PrivateRounding rounding(source);
+  RandomWords rounding(source);
   double squares = 0;
   do {
     squares = 0;
     for (std::size_t i = 0; i < values_; ++i) {
       const double scaled = factor == 0 ? 0 : values[i] * factor;
       const double below = std::floor(scaled);
-      const double rounded = below + (rounding.next() < scaled - below ? 1 : 0);
+      const double rounded = below + (rounding.uniform() < scaled - below ? 1 : 0);
       squares += rounded * rounded;
       integers[i] = static_cast<std::int32_t>(rounded);
     }

@@ -3,7 +3,6 @@
 #include <bit>
 #include <cmath>
 #include <string>
-#include <utility>
 
 #include "fewbits/error.h"
 
@@ -18,7 +17,7 @@ constexpr std::uint64_t kFarthest = 128;
 
 }  // namespace
 
-DiscreteGaussian::DiscreteGaussian(double sigma, RandomSource& source) : source_(&source) {
+DiscreteGaussian::DiscreteGaussian(double sigma, RandomSource& source) : words_(source) {
   if (!(sigma >= 0x1p-10 && sigma <= 0x1p28))
     throw Error(Errc::kBadArgument, "the standard deviation of discrete noise is " + std::to_string(sigma) + " steps, expected 2^-10 to 2^28");
   shift_ = 0;
@@ -31,11 +30,7 @@ double DiscreteGaussian::sigma() const noexcept { return std::ldexp(static_cast<
 
 std::uint64_t DiscreteGaussian::bits(unsigned count) {
   if (count > rest_bits_) {
-    if (used_ == 0) {
-      used_ = buffer_.size();
-      source_->fill(std::as_writable_bytes(std::span(buffer_)));
-    }
-    rest_ = std::exchange(buffer_[--used_], 0);   // nothing of what was drawn stays behind
+    rest_ = words_.next();
     rest_bits_ = 64;
   }
   const std::uint64_t drawn = count == 64 ? rest_ : rest_ & ((std::uint64_t{1} << count) - 1);

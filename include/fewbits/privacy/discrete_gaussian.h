@@ -1,6 +1,5 @@
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -34,12 +33,10 @@ class FEWBITS_API DiscreteGaussian {
   bool bernoulli_exp(Wide numerator, Wide denominator);
   bool bernoulli_exp_below_one(Wide numerator, Wide denominator);
 
-  RandomSource* source_;
+  RandomWords words_;
   std::uint64_t numerator_;    // of sigma
   unsigned shift_;             // its denominator is 2^shift_
   std::uint64_t laplace_;      // t, the scale of the discrete Laplace that is drawn from first
-  std::array<std::uint64_t, 512> buffer_ = {};
-  std::size_t used_ = 0;       // words of the buffer that are to come
   std::uint64_t rest_ = 0;     // bits left of a word
   unsigned rest_bits_ = 0;
 };
