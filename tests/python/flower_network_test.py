@@ -46,7 +46,7 @@ secure_runs = {}
 def setUpModule():
     """The runs of UnderMasks begin; the class that waits for them comes last."""
     worker = concurrent.futures.ThreadPoolExecutor(1)
-    for name in ("all", "one dies", *(["secaggplus"] if LONG else [])):
+    for name in ("all", "one dies", "private", *(["secaggplus"] if LONG else [])):
         secure_runs[name] = worker.submit(run_secure, name)
     worker.shutdown(wait=False)
 
@@ -57,6 +57,8 @@ def run_secure(name):
     with tempfile.TemporaryDirectory(prefix="fewbits-flower-") as folder, Network(folder, PATH, nodes=SECURE_NODES) as network:
         if name == "all":
             return network.run(SECURE_APP, timeout=1500)
+        if name == "private":
+            return network.run(SECURE_APP, timeout=1500, protocol="private")
         if name == "secaggplus":
             app = pathlib.Path(folder, "legacy")
             shutil.copytree(SECURE_APP, app)
@@ -186,6 +188,18 @@ class UnderMasks(unittest.TestCase):
 
     def test_a_node_that_dies_between_shares_and_input(self):
         self.check("one dies", SECURE_NODES - 1)
+
+    def test_noise_is_as_wide_as_it_is_accounted(self):
+        output, _, report = secure_runs["private"].result()
+        self.assertIsNotNone(report, output)
+        self.assertEqual(set(report), {"server", "server, secure", "clients, secure"}, output)
+        for name, found in report.items():
+            self.assertEqual(found["clients"], SECURE_NODES, output)
+            # Of a million values: 0.07 % are a standard deviation. Rounding of six bits, or to words, adds a percent at most.
+            self.assertGreater(found["width"], 0.996, name)
+            self.assertLess(found["width"], 1.02, name)
+            self.assertAlmostEqual(found["epsilon"], report["server"]["epsilon"], delta=0.1 * report["server"]["epsilon"])
+            self.assertGreater(found["epsilon"], 3)   # of one round with q = 1 and z = 1
 
     @unittest.skipUnless(LONG, "with FEWBITS_LONG_TESTS=1")
     def test_flowers_own_protocol_uploads_four_times_as_much(self):
